@@ -1,0 +1,31 @@
+-- Ends a job whose frames are all stored and announced. Repeated by the same fence, it agrees.
+-- Transition: uploading → completed
+-- KEYS    1 config hash
+-- ARGV    1 nonce, 2 job id, 3 fence, 4 time in the provider ms, 5 time storing ms, 6 retention ms
+-- Returns {"completed"}   {"already"} (by this very fence)   {"refused", state found} (too early)
+--         {"lost", state found or 'missing'}
+-- Emits   completed {frames, timings}
+local id, fence, generate_ms, upload_ms, retention_ms =
+  ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+
+local j = load(id)
+if j and j.state == 'completed' and j.fence == fence then return {'already'} end
+if not owns(j, fence) then return {'lost', j and j.state or 'missing'} end
+if j.state ~= 'uploading' then return {'refused', j.state} end
+
+local f = redis.call('HMGET', j.key, 'artifacts', 'started_at')
+local started_at, queued_at = tonumber(f[2]), tonumber(j.queued_at)
+local timings = '{"queue_ms":' .. started_at - queued_at .. ',"generate_ms":' .. generate_ms
+  .. ',"upload_ms":' .. upload_ms .. ',"total_ms":' .. now - queued_at .. '}'
+redis.call('HSET', j.key, 'timings', timings)
+
+-- What the next in line may expect: a moving average over about ten jobs.
+local pool = root .. 'pool:' .. j.pool
+local service_ms = tonumber(redis.call('HGET', pool, 'service_ms') or now - started_at)
+redis.call('HSET', pool, 'service_ms',
+  string.format('%.1f', service_ms * 0.9 + (now - started_at) * 0.1))
+
+leave(j)
+finish(j, 'completed', retention_ms, 'completed',
+  '{"frames":' .. (f[1] or '[]') .. ',"timings":' .. timings .. '}')
+return {'completed'}

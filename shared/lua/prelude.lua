@@ -1,0 +1,262 @@
+-- Stands before every script: the clock, the event, and the few moves that transitions share.
+--
+-- KEYS[1] is always '<prefix>{cell}:config'; every other key of the cell is built from its root, so
+-- all keys of a script share one hash tag. ARGV[1] is always the caller's nonce. The key table with
+-- types and lifetimes is src/store/keys.rs. Lua does not roll back: add before remove.
+
+local root = string.sub(KEYS[1], 1, -7)
+local nonce = ARGV[1]
+local time = redis.call('TIME') --@clock
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+
+local CLASSES = {'high', 'normal', 'low'}
+-- One round of admissions: eight high, three normal, one low.
+local PATTERN = {'high', 'high', 'normal', 'high', 'high', 'normal',
+                 'high', 'high', 'normal', 'high', 'high', 'low'}
+
+local STREAM_EVENTS_MAX = 256
+local STREAM_S = 900
+local STREAMHEAD_S = 604800
+local SESSION_CAP = 2
+
+-- Completes an event's JSON: the five members all have, then those of `body` (an object's text).
+local function event_json(j, body)
+  local common = '{"job":"' .. j.id .. '","v":' .. j.v .. ',"status":"' .. j.state .. '","at":' .. now
+  if body == '{}' then return common .. '}' end
+  return common .. ',' .. string.sub(body, 2)
+end
+
+-- Appends a durable event to the session's stream and publishes the same text.
+local function emit(j, kind, body)
+  local stream, head = root .. 'stream:' .. j.session, root .. 'streamhead:' .. j.session
+  local last = redis.call('HMGET', head, 'n', 'u')
+  local n = tonumber(last[1] or 0) + 1
+  local event = n .. '-' .. nonce .. ' ' .. (last[2] or '-') .. ' ' .. kind .. ' ' .. j.id
+    .. '\n' .. event_json(j, body)
+  if n == 1 then redis.call('DEL', stream) end
+  if redis.call('RPUSH', stream, event) > STREAM_EVENTS_MAX then
+    redis.call('LTRIM', stream, -STREAM_EVENTS_MAX, -1)
+  end
+  redis.call('EXPIRE', stream, STREAM_S)
+  redis.call('HSET', head, 'n', n, 'u', nonce)
+  redis.call('EXPIRE', head, STREAMHEAD_S)
+  redis.call('PUBLISH', stream, event) --@publish
+end
+
+-- Publishes an event that nobody needs to see later.
+local function whisper(j, kind, body)
+  local event = '- - ' .. kind .. ' ' .. j.id .. '\n' .. event_json(j, body)
+  redis.call('PUBLISH', root .. 'stream:' .. j.session, event) --@publish
+end
+
+-- Reads what transitions need of a job; nil when there is no such job.
+local function load(id)
+  local f = redis.call('HMGET', root .. 'job:' .. id, 'state', 'fence', 'session', 'pool',
+    'priority', 'v', 'queued_at', 'attempt_count', 'cancel_requested', 'run_by')
+  if not f[1] then return nil end
+  return {
+    id = id, key = root .. 'job:' .. id, state = f[1], fence = f[2], session = f[3], pool = f[4],
+    line = f[4] .. ':' .. f[5], v = tonumber(f[6]), queued_at = f[7],
+    attempt_count = tonumber(f[8]), cancel_requested = f[9], run_by = f[10],
+  }
+end
+
+-- Tells whether a worker with this fence still owns the job.
+local function owns(j, fence)
+  return j and j.fence == fence
+    and (j.state == 'processing' or j.state == 'generating' or j.state == 'uploading')
+end
+
+local function session_cap()
+  return tonumber(redis.call('HGET', KEYS[1], 'session_cap') or SESSION_CAP)
+end
+
+-- Fills the window of a pool: as many jobs as may run now, classes by the pattern, sessions by
+-- least recently served. A job in the window may always run, so no popped job is ever put back.
+local function admit(pool)
+  local key = root .. 'pool:' .. pool
+  local p = redis.call('HMGET', key, 'capacity', 'cap', 'beat')
+  local room = math.min(tonumber(p[1] or 0), tonumber(p[2] or math.huge))
+    - redis.call('ZCARD', root .. 'lease:' .. pool) - redis.call('ZCARD', root .. 'out:' .. pool)
+  if room <= 0 then return end
+  local cap, beat, admitted = session_cap(), tonumber(p[3] or 0), 0
+  while room > 0 do
+    local class, session = PATTERN[beat % #PATTERN + 1], nil
+    session = redis.call('ZRANGE', root .. 'turn:' .. pool .. ':' .. class, 0, 0)[1]
+    for _, other in ipairs(CLASSES) do
+      if session then break end
+      class = other
+      session = redis.call('ZRANGE', root .. 'turn:' .. pool .. ':' .. class, 0, 0)[1]
+    end
+    if not session then break end
+    local line, live = pool .. ':' .. class, root .. 'live:' .. session
+    local wait, turn = root .. 'wait:' .. line .. ':' .. session, root .. 'turn:' .. line
+    if redis.call('SCARD', live) >= cap then
+      redis.call('SADD', root .. 'held:' .. session, line)
+      redis.call('ZREM', turn, session)
+    else
+      local id = redis.call('ZRANGE', wait, 0, 0)[1]
+      if id then
+        redis.call('SADD', live, id)
+        redis.call('ZADD', root .. 'out:' .. pool, now, id)
+        redis.call('ZADD', root .. 'ready:' .. line, now + admitted / 1000, id)
+        redis.call('ZREM', wait, id)
+        room, beat, admitted = room - 1, beat + 1, admitted + 1
+      end
+      if redis.call('EXISTS', wait) == 0 then
+        redis.call('ZREM', turn, session)
+      else
+        -- Fractions of a millisecond keep the order of admissions within one script.
+        redis.call('ZADD', turn, now + admitted / 1000, session)
+      end
+    end
+  end
+  if admitted > 0 then redis.call('HSET', key, 'beat', beat % #PATTERN) end
+end
+
+-- Puts a job in its session's line, at the place its queued_at gives it.
+local function enqueue(j)
+  redis.call('ZADD', root .. 'queue:' .. j.line, j.queued_at, j.id)
+  redis.call('ZADD', root .. 'wait:' .. j.line .. ':' .. j.session, j.queued_at, j.id)
+  if redis.call('SISMEMBER', root .. 'held:' .. j.session, j.line) == 0 then
+    redis.call('ZADD', root .. 'turn:' .. j.line, 'NX', now, j.session)
+  end
+  if j.run_by then redis.call('ZADD', root .. 'deadline:' .. j.pool, j.run_by, j.id) end
+end
+
+-- Gives a session's slot back, and its lines their turn where the cap had held them.
+local function free(j)
+  local live, held = root .. 'live:' .. j.session, root .. 'held:' .. j.session
+  redis.call('SREM', live, j.id)
+  local lines = redis.call('SMEMBERS', held)
+  if #lines == 0 or redis.call('SCARD', live) >= session_cap() then return end
+  for _, line in ipairs(lines) do
+    redis.call('ZADD', root .. 'turn:' .. line, 'NX', now, j.session)
+  end
+  redis.call('DEL', held)
+  for _, line in ipairs(lines) do
+    local pool = string.match(line, '^[^:]+')
+    if pool ~= j.pool then admit(pool) end
+  end
+end
+
+-- Takes a queued job out of wherever it stands: line, window or delay.
+local function withdraw(j)
+  redis.call('ZREM', root .. 'queue:' .. j.line, j.id)
+  if j.run_by then redis.call('ZREM', root .. 'deadline:' .. j.pool, j.id) end
+  local wait = root .. 'wait:' .. j.line .. ':' .. j.session
+  if redis.call('ZREM', wait, j.id) == 1 then
+    if redis.call('EXISTS', wait) == 0 then
+      redis.call('ZREM', root .. 'turn:' .. j.line, j.session)
+      redis.call('SREM', root .. 'held:' .. j.session, j.line)
+    end
+  elseif redis.call('ZREM', root .. 'out:' .. j.pool, j.id) == 1 then
+    redis.call('ZREM', root .. 'ready:' .. j.line, j.id)
+    free(j)
+  else
+    redis.call('ZREM', root .. 'delayed:' .. j.pool, j.id)
+  end
+end
+
+-- Ends a running attempt's lease and gives its slot back.
+local function leave(j)
+  redis.call('ZREM', root .. 'lease:' .. j.pool, j.id)
+  free(j)
+end
+
+-- Counts jobs ahead of a queued one: those before it in its class and all of higher classes.
+local function ahead_of(j)
+  local ahead = redis.call('ZRANK', root .. 'queue:' .. j.line, j.id)
+  if not ahead then return nil end
+  for _, class in ipairs(CLASSES) do
+    local line = j.pool .. ':' .. class
+    if line == j.line then return ahead end
+    ahead = ahead + redis.call('ZCARD', root .. 'queue:' .. line)
+  end
+end
+
+-- Estimates the wait behind `ahead` jobs, as JSON text; null while nobody could run it.
+local function wait_json(pool, ahead)
+  local p = redis.call('HMGET', root .. 'pool:' .. pool, 'capacity', 'cap', 'service_ms')
+  local slots = math.min(tonumber(p[1] or 0), tonumber(p[2] or math.huge))
+  if slots <= 0 or not ahead then return 'null' end
+  local before = ahead + redis.call('ZCARD', root .. 'lease:' .. pool) - slots + 1
+  if before <= 0 then return '0' end
+  if not p[3] then return 'null' end
+  return string.format('%.0f', before * tonumber(p[3]) / slots)
+end
+
+-- Body of a queued event: why, where in the queue, and how long.
+local function queued_json(j, reason, more)
+  local ahead = ahead_of(j)
+  return '{"reason":"' .. reason .. '","position":' .. (ahead or 'null')
+    .. ',"estimated_wait_ms":' .. wait_json(j.pool, ahead) .. (more or '') .. '}'
+end
+
+-- Sends a running job back to its old place in the queue without burning its attempt.
+local function hand_back(j, reason)
+  j.v, j.state = j.v + 1, 'queued'
+  enqueue(j)
+  redis.call('HSET', j.key, 'state', 'queued', 'v', j.v, 'updated_at', now,
+    'attempt_count', math.max(j.attempt_count - 1, 0))
+  redis.call('HDEL', j.key, 'locked_by', 'locked_at', 'progress', 'preview', 'artifacts')
+  leave(j)
+  emit(j, 'queued', queued_json(j, reason))
+  admit(j.pool)
+end
+
+-- Ends a job whose places in queue or lease the caller has already cleared.
+local function finish(j, state, retention_ms, kind, body)
+  j.v, j.state = j.v + 1, state
+  redis.call('HSET', j.key, 'state', state, 'v', j.v, 'updated_at', now, 'finished_at', now,
+    'expires_at', now + retention_ms)
+  redis.call('HDEL', j.key, 'locked_by', 'locked_at', 'progress', 'preview', 'retry_at',
+    'cancel_requested')
+  redis.call('PEXPIRE', j.key, retention_ms)
+  redis.call('ZREM', root .. 'active:' .. j.session, j.id)
+  emit(j, kind, body)
+  admit(j.pool)
+end
+
+-- Ends a job as failed, with the stage it failed in, and keeps it for the operator.
+local function finish_failed(j, retention_ms, dead_max, code, message, detail)
+  local stage = j.state
+  local retryable = code ~= 'PERMANENT' and code ~= 'AUTH_ERROR'
+  redis.call('HSET', j.key, 'failure_stage', stage, 'error_code', code, 'error_message', message,
+    'error_detail', detail)
+  redis.call('ZADD', root .. 'dead', now, j.id)
+  redis.call('ZREMRANGEBYRANK', root .. 'dead', 0, -dead_max - 1)
+  redis.call('ZREMRANGEBYSCORE', root .. 'dead', '-inf', now - retention_ms)
+  finish(j, 'failed', retention_ms, 'failed', '{"error":{"code":"' .. code .. '","message":'
+    .. cjson.encode(message) .. ',"failure_stage":"' .. stage .. '","retryable":'
+    .. tostring(retryable) .. '}}')
+end
+
+local function finish_cancelled(j, retention_ms, by)
+  finish(j, 'cancelled', retention_ms, 'cancelled', '{"by":' .. cjson.encode(by) .. '}')
+end
+
+-- Reads a job whole, with its place in the queue; nil when there is none.
+local function row(id)
+  local fields = redis.call('HGETALL', root .. 'job:' .. id)
+  if #fields == 0 then return nil end
+  local j = load(id)
+  local ahead = j.state == 'queued' and ahead_of(j) or nil
+  table.insert(fields, 1, ahead or '')
+  table.insert(fields, 2, ahead and wait_json(j.pool, ahead) or 'null')
+  return fields
+end
+
+-- Reads a session's position, and makes one where there is none: position 0 has a nonce too,
+-- because a bare 0 would match any later numbering.
+local function position_of(session)
+  local stream, head = root .. 'stream:' .. session, root .. 'streamhead:' .. session
+  local at = redis.call('HMGET', head, 'n', 'u')
+  if not at[1] then
+    at = {'0', nonce}
+    redis.call('HSET', head, 'n', 0, 'u', nonce)
+    redis.call('DEL', stream)
+  end
+  redis.call('EXPIRE', head, STREAMHEAD_S)
+  return at[1], at[2]
+end

@@ -1,0 +1,57 @@
+-- Accepts a job, once per idempotency key, under the depth limits.
+-- Transition: none → queued
+-- KEYS    1 config hash
+-- ARGV    1 nonce, 2 job id, 3 session id, 4 pool, 5 model, 6 priority, 7 input JSON,
+--         8 metadata JSON, 9 attempt_limit, 10 start_within ms ('' = none), 11 idempotency key
+--         ('' = none), 12 digest of the request, 13 lifetime of the key ms,
+--         14 queue_max jobs per pool, 15 session_max unfinished jobs per session,
+--         16 jobs_max listed per session, 17 lifetime of the list s
+-- Returns {"accepted", created_at ms, jobs ahead, estimated wait ms ("null" = unknown)}
+--         {"replayed", job id}     same key, same request
+--         {"key_reused", job id}   same key, another request
+--         {"session_full", unfinished}   {"queue_full", depth}
+-- Emits   queued {reason: submitted}
+local id, session, pool, priority = ARGV[2], ARGV[3], ARGV[4], ARGV[6]
+local key, digest = ARGV[11], ARGV[12]
+local active, jobs = root .. 'active:' .. session, root .. 'jobs:' .. session
+
+if key ~= '' then
+  local seen = redis.call('GET', root .. 'idem:' .. session .. ':' .. key)
+  if seen then
+    local first, its_digest = string.match(seen, '^(%S+) (%S+)$')
+    return {its_digest == digest and 'replayed' or 'key_reused', first}
+  end
+end
+
+local unfinished = redis.call('ZCARD', active)
+if unfinished >= tonumber(ARGV[15]) then return {'session_full', unfinished} end
+local depth = 0
+for _, class in ipairs(CLASSES) do
+  depth = depth + redis.call('ZCARD', root .. 'queue:' .. pool .. ':' .. class)
+end
+if depth >= tonumber(ARGV[14]) then return {'queue_full', depth} end
+
+local run_by = ARGV[10] ~= '' and now + tonumber(ARGV[10]) or nil
+local j = {id = id, key = root .. 'job:' .. id, session = session, pool = pool, v = 1,
+           line = pool .. ':' .. priority, state = 'queued', queued_at = now, run_by = run_by}
+
+redis.call('HSET', j.key, 'id', id, 'session', session, 'pool', pool, 'model', ARGV[5],
+  'priority', priority, 'state', 'queued', 'v', 1, 'input', ARGV[7], 'metadata', ARGV[8],
+  'fence', 0, 'attempt_count', 0, 'attempt_limit', ARGV[9], 'retry_count', 0, 'losses', 0,
+  'created_at', now, 'queued_at', now, 'updated_at', now)
+if run_by then redis.call('HSET', j.key, 'run_by', run_by) end
+if key ~= '' then
+  redis.call('HSET', j.key, 'idempotency_key', key)
+  redis.call('SET', root .. 'idem:' .. session .. ':' .. key, id .. ' ' .. digest, 'PX', ARGV[13])
+end
+redis.call('ZADD', active, now, id)
+redis.call('ZADD', jobs, now, id)
+if unfinished == 0 then redis.call('EXPIRE', jobs, ARGV[17]) end
+if redis.call('ZCARD', jobs) > tonumber(ARGV[16]) then redis.call('ZPOPMIN', jobs) end
+enqueue(j)
+
+local ahead = ahead_of(j)
+local wait = wait_json(pool, ahead)
+emit(j, 'queued', '{"reason":"submitted","position":' .. ahead .. ',"estimated_wait_ms":' .. wait .. '}')
+admit(pool)
+return {'accepted', now, ahead, wait}

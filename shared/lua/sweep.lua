@@ -1,0 +1,90 @@
+-- Mends what time and death have broken in one pool. Any number of workers may call it.
+-- Transition: running → queued | failed | cancelled (lease passed), queued → failed (too late)
+-- KEYS    1 config hash
+-- ARGV    1 nonce, 2 pool, 3 throttle ms ('' = sweep now), 4 grace ms before a popped job is offered
+--         again, 5 jobs per kind, 6 losses that end a job, 7 retention ms, 8 dead letters kept
+-- Returns {"swept", due, lapsed, expired, offered again, workers gone}   {"throttled"}
+-- Emits   queued {reason: lease_lapsed} | failed {error} | cancelled {by}
+local pool, throttle_ms, grace_ms, limit = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local losses_max, retention_ms, dead_max = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+
+if throttle_ms ~= '' and not redis.call('SET', root .. 'sweep:' .. pool, now, 'PX', throttle_ms, 'NX') then
+  return {'throttled'}
+end
+local function due(key, before)
+  return redis.call('ZRANGEBYSCORE', root .. key .. ':' .. pool, '-inf', before, 'LIMIT', 0, limit)
+end
+
+-- Workers that have not been heard of hold no capacity.
+local gone = redis.call('ZRANGEBYSCORE', root .. 'workers:' .. pool, '-inf', now)
+if #gone > 0 then
+  redis.call('ZREM', root .. 'workers:' .. pool, unpack(gone))
+  redis.call('HDEL', root .. 'slots:' .. pool, unpack(gone))
+  local capacity = 0
+  for _, slots in ipairs(redis.call('HVALS', root .. 'slots:' .. pool)) do
+    capacity = capacity + tonumber(slots)
+  end
+  redis.call('HSET', root .. 'pool:' .. pool, 'capacity', capacity)
+end
+
+-- A lease that passed: its worker is dead or cut off. That is a loss, not an attempt; but a job
+-- that takes its workers with it must end.
+local lapsed = due('lease', now)
+for _, id in ipairs(lapsed) do
+  local j = load(id)
+  if not j then
+    redis.call('ZREM', root .. 'lease:' .. pool, id)
+  elseif j.cancel_requested then
+    leave(j)
+    finish_cancelled(j, retention_ms, j.cancel_requested)
+  elseif redis.call('HINCRBY', j.key, 'losses', 1) >= losses_max then
+    leave(j)
+    finish_failed(j, retention_ms, dead_max, 'PERMANENT', 'the job was given up because '
+      .. losses_max .. ' workers in a row were lost while working on it', '')
+  else
+    hand_back(j, 'lease_lapsed')
+  end
+end
+
+-- Nobody started it in time.
+local late = due('deadline', now)
+for _, id in ipairs(late) do
+  local j = load(id)
+  if j and j.state == 'queued' then
+    withdraw(j)
+    finish_failed(j, retention_ms, dead_max, 'TIMEOUT', 'no worker was free before its deadline', '')
+  else
+    redis.call('ZREM', root .. 'deadline:' .. pool, id)
+  end
+end
+
+-- A retry whose delay is over takes its old place.
+local ready = due('delayed', now)
+for _, id in ipairs(ready) do
+  local j = load(id)
+  if j then
+    enqueue(j)
+    redis.call('HDEL', j.key, 'retry_at')
+  end
+  redis.call('ZREM', root .. 'delayed:' .. pool, id)
+end
+
+-- Admitted, popped, and never claimed: the popper died in between. Offering it again is harmless
+-- even if the popper is only slow, because just one claim can win.
+local offered = 0
+local windows = {}
+for i, class in ipairs(CLASSES) do windows[i] = root .. 'ready:' .. pool .. ':' .. class end
+for _, id in ipairs(redis.call('ZDIFF', 4, root .. 'out:' .. pool, unpack(windows))) do
+  local admitted_at = tonumber(redis.call('ZSCORE', root .. 'out:' .. pool, id))
+  local j = load(id)
+  if not j then
+    redis.call('ZREM', root .. 'out:' .. pool, id)
+  elseif admitted_at <= now - grace_ms then
+    redis.call('ZADD', root .. 'ready:' .. j.line, now, id)
+    redis.call('ZADD', root .. 'out:' .. pool, now, id)
+    offered = offered + 1
+  end
+end
+
+admit(pool)
+return {'swept', #ready, #lapsed, #late, offered, #gone}

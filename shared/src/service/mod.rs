@@ -1,0 +1,8 @@
+//! What a well-behaved process needs, whichever it is.
+
+/// The settings of all processes, parsed once.
+pub mod settings;
+/// Logs.
+pub mod telemetry;
+/// Stopping in two stages.
+pub mod shutdown;

@@ -1,0 +1,495 @@
+//! The settings of all processes, parsed once into types that can't be wrong.
+//!
+//! Sources, later ones win: the defaults here, `--config FILE` (TOML), then the environment, where
+//! `FRAMEWIRE_<SECTION>_<KEY>` is `[section] key` (`FRAMEWIRE_WORKER_SLOTS=4`). One file serves the
+//! gateway and the workers, each reads its sections. An unknown key, a value of another type and a
+//! contradiction refuse to start, and the message names the keys and the values.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::domain::lease::RENEWALS_PER_LEASE_MIN;
+use crate::domain::{IdError, Pool};
+use crate::store::{QueueOptions, RedisOptions};
+
+/// Prefix of environment variables that are settings.
+pub const ENV_PREFIX: &str = "FRAMEWIRE_";
+
+/// Why a process refuses to start.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A source can't be read, or a key or value in it is not known.
+    #[error("read the settings: {0}")]
+    Source(#[from] config::ConfigError),
+    /// Two values that can't both hold.
+    #[error("accept the settings: {0}")]
+    Contradiction(String),
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where Redis is.
+    pub redis: RedisSettings,
+    /// Where the frames are.
+    pub artifacts: ArtifactSettings,
+    /// Bounds and times of the queue.
+    pub queue: QueueSettings,
+    /// HTTP.
+    pub gateway: GatewaySettings,
+    /// The worker.
+    pub worker: WorkerSettings,
+    /// The built-in provider.
+    pub builtin: BuiltinSettings,
+    /// What users may name as `model`, and where it runs.
+    pub models: Models,
+    /// Logs.
+    pub log: LogSettings,
+}
+
+/// `[redis]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedisSettings {
+    /// `redis://[user:password@]host:port[/db]` or `redis+unix:///path`.
+    pub url: String,
+    /// Longest wait for one call; after it a request gets 503.
+    #[serde(rename = "call_timeout_ms", deserialize_with = "ms")]
+    pub call_timeout: Duration,
+}
+
+impl Default for RedisSettings {
+    fn default() -> Self {
+        Self {
+            url: "redis://127.0.0.1:6379".into(),
+            call_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// `[artifacts]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ArtifactSettings {
+    /// Folder on the local disk, shared by the gateway and the workers.
+    pub path: PathBuf,
+}
+
+impl Default for ArtifactSettings {
+    fn default() -> Self {
+        Self {
+            path: ".framewire/artifacts".into(),
+        }
+    }
+}
+
+/// `[queue]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueueSettings {
+    /// Jobs of one session that may run at the same time.
+    pub session_cap: NonZeroU32,
+    /// Jobs that may wait in one pool; beyond it submits get 503.
+    pub queue_max: NonZeroU32,
+    /// Unfinished jobs of one session; beyond it submits get 429.
+    pub session_max: NonZeroU32,
+    /// How long a job and its frames stay after its end.
+    #[serde(rename = "retention_s", deserialize_with = "seconds")]
+    pub retention: Duration,
+    /// How long a claim holds without renewal: the time until a dead worker's jobs are taken over.
+    #[serde(rename = "lease_ms", deserialize_with = "ms")]
+    pub lease: Duration,
+    /// How often a worker renews its leases, and hears of cancellations.
+    #[serde(rename = "renew_ms", deserialize_with = "ms")]
+    pub renew: Duration,
+    /// Attempts that a submit or a retry buys.
+    pub attempts: NonZeroU32,
+    /// Longest call to a provider; after it the attempt fails with TIMEOUT.
+    #[serde(rename = "attempt_timeout_s", deserialize_with = "seconds")]
+    pub attempt_timeout: Duration,
+    /// Workers lost in a row that end a job.
+    pub losses_max: NonZeroU32,
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        let options = QueueOptions::default();
+        Self {
+            session_cap: some(2),
+            queue_max: some(options.queue_max),
+            session_max: some(options.session_max),
+            retention: options.retention,
+            lease: options.lease,
+            renew: Duration::from_secs(1),
+            attempts: some(options.attempts),
+            attempt_timeout: Duration::from_secs(300),
+            losses_max: some(options.losses_max),
+        }
+    }
+}
+
+const fn some(number: u32) -> NonZeroU32 {
+    match NonZeroU32::new(number) {
+        Some(number) => number,
+        None => NonZeroU32::MIN,
+    }
+}
+
+/// `[gateway]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GatewaySettings {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Threads that serve HTTP.
+    pub threads: NonZeroU32,
+    /// Largest request body; beyond it 413.
+    pub body_bytes_max: usize,
+    /// Streams of one session on this gateway; beyond it the stream says `bye limit`.
+    pub streams_per_session_max: usize,
+    /// Streams on this gateway; beyond it the stream says `bye overloaded`.
+    pub streams_max: usize,
+    /// How often a stream says `ping`.
+    #[serde(rename = "ping_ms", deserialize_with = "ms")]
+    pub ping: Duration,
+    /// Longest life of a stream; each ends at a random point between 4/6 and 6/6 of it.
+    #[serde(rename = "stream_age_max_s", deserialize_with = "seconds")]
+    pub stream_age_max: Duration,
+    /// Whether the session cookie is only sent over HTTPS.
+    pub secure_cookie: bool,
+    /// Time over which a drain spreads the ends of its streams.
+    #[serde(rename = "drain_ms", deserialize_with = "ms")]
+    pub drain: Duration,
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            threads: some(2),
+            body_bytes_max: 64 * 1024,
+            streams_per_session_max: 16,
+            streams_max: 15_000,
+            ping: Duration::from_secs(15),
+            stream_age_max: Duration::from_secs(18 * 60),
+            secure_cookie: false,
+            drain: Duration::from_secs(2),
+        }
+    }
+}
+
+/// `[worker]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkerSettings {
+    /// Jobs that run at the same time in one process.
+    pub slots: NonZeroU32,
+    /// Pools it serves; in the environment, separated by commas.
+    #[serde(deserialize_with = "pools")]
+    pub pools: Vec<Pool>,
+    /// How long running jobs may go on after SIGTERM before they are handed back.
+    #[serde(rename = "drain_s", deserialize_with = "seconds")]
+    pub drain: Duration,
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        Self {
+            slots: some(2),
+            pools: vec![default_pool()],
+            drain: Duration::from_secs(20),
+        }
+    }
+}
+
+fn default_pool() -> Pool {
+    "default"
+        .parse()
+        .unwrap_or_else(|error: IdError| unreachable!("{error}"))
+}
+
+/// `[builtin]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BuiltinSettings {
+    /// Whether `input.fault` may make it misbehave; for tests and demonstrations.
+    pub faults: bool,
+    /// Simulated thinking per step where the input does not say.
+    #[serde(rename = "step_ms", deserialize_with = "ms")]
+    pub step: Duration,
+}
+
+impl Default for BuiltinSettings {
+    fn default() -> Self {
+        Self {
+            faults: false,
+            step: Duration::from_millis(120),
+        }
+    }
+}
+
+/// `[models.<name>]`: what users may name.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Models(pub BTreeMap<String, ModelSettings>);
+
+impl Default for Models {
+    fn default() -> Self {
+        let builtin = ModelSettings {
+            pool: default_pool(),
+            provider: Provider::Builtin,
+        };
+        Self(BTreeMap::from([("builtin".into(), builtin)]))
+    }
+}
+
+/// Where a model runs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSettings {
+    /// The pool its jobs wait in.
+    pub pool: Pool,
+    /// Who draws it.
+    pub provider: Provider,
+}
+
+/// The adapters there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// Draws real pictures; no network, no key.
+    Builtin,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// For people or for collectors.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, or directives as of tracing-subscriber's EnvFilter.
+    pub filter: String,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            filter: "info".into(),
+        }
+    }
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For collectors.
+    Json,
+}
+
+impl Settings {
+    /// Reads the file, if one is given, and the environment, and checks that they agree.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, SettingsError> {
+        let mut builder = config::Config::builder();
+        if let Some(file) = file {
+            builder = builder.add_source(config::File::from(file).format(config::FileFormat::Toml));
+        }
+        for (name, value) in environment {
+            let Some(path) = env_path(&name) else {
+                continue;
+            };
+            builder = builder.set_override(path, value)?;
+        }
+        let mut settings: Self = builder.build()?.try_deserialize()?;
+        // A file that names models replaces the default one; one that names none keeps it.
+        if settings.models.0.is_empty() {
+            settings.models = Models::default();
+        }
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Refuses what each value allows and all together do not.
+    fn check(&self) -> Result<(), SettingsError> {
+        let queue = &self.queue;
+        let refuse = |text: String| Err(SettingsError::Contradiction(text));
+        if queue.renew.is_zero() || queue.lease < queue.renew * RENEWALS_PER_LEASE_MIN {
+            return refuse(format!(
+                "queue.lease_ms = {} is shorter than {RENEWALS_PER_LEASE_MIN} times \
+                 queue.renew_ms = {}; one late renewal would lose a running job",
+                queue.lease.as_millis(),
+                queue.renew.as_millis(),
+            ));
+        }
+        if queue.session_cap > queue.session_max {
+            return refuse(format!(
+                "queue.session_cap = {} is more than queue.session_max = {}; \
+                 no session could reach its cap",
+                queue.session_cap, queue.session_max,
+            ));
+        }
+        if self.gateway.body_bytes_max < 32 * 1024 {
+            return refuse(format!(
+                "gateway.body_bytes_max = {} is less than 32768, the size of the longest prompt \
+                 that is accepted",
+                self.gateway.body_bytes_max,
+            ));
+        }
+        if self.gateway.ping < Duration::from_secs(1)
+            || self.gateway.ping > self.gateway.stream_age_max
+        {
+            return refuse(format!(
+                "gateway.ping_ms = {} must be at least 1000 and at most gateway.stream_age_max_s = {} s",
+                self.gateway.ping.as_millis(),
+                self.gateway.stream_age_max.as_secs(),
+            ));
+        }
+        if self.worker.pools.is_empty() {
+            return refuse("worker.pools is empty; a worker must serve a pool".into());
+        }
+        Ok(())
+    }
+
+    /// Gives what the store needs to know of Redis.
+    pub fn redis_options(&self) -> RedisOptions {
+        RedisOptions {
+            url: self.redis.url.clone(),
+            call_timeout: self.redis.call_timeout,
+        }
+    }
+
+    /// Gives what the store needs to know of the queue.
+    pub fn queue_options(&self) -> QueueOptions {
+        let queue = &self.queue;
+        QueueOptions {
+            queue_max: queue.queue_max.get(),
+            session_max: queue.session_max.get(),
+            retention: queue.retention,
+            lease: queue.lease,
+            // Past the call's own deadline there is only storing left.
+            attempt_max: queue.attempt_timeout + Duration::from_secs(60),
+            attempts: queue.attempts.get(),
+            losses_max: queue.losses_max.get(),
+            ..QueueOptions::default()
+        }
+    }
+}
+
+/// Turns `FRAMEWIRE_WORKER_SLOTS` into `worker.slots`; `None` for a variable that is not ours.
+fn env_path(name: &str) -> Option<String> {
+    let rest = name.strip_prefix(ENV_PREFIX)?.to_ascii_lowercase();
+    let (section, key) = rest.split_once('_')?;
+    Some(format!("{section}.{key}"))
+}
+
+/// Gives the process's environment, without variables that are not text.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+fn ms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_secs)
+}
+
+/// Reads a list, or one text with commas, as the environment gives it.
+fn pools<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pool>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        List(Vec<Pool>),
+        Text(String),
+    }
+    match Either::deserialize(deserializer)? {
+        Either::List(list) => Ok(list),
+        Either::Text(text) => text
+            .split(',')
+            .map(|name| name.trim().parse().map_err(serde::de::Error::custom))
+            .collect(),
+    }
+}
+
+/// The options that both processes take.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ConfigArgs {
+    /// Settings in TOML; `FRAMEWIRE_<SECTION>_<KEY>` in the environment wins over it.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    /// Loads the settings from the named file and the process's environment.
+    pub fn load(&self) -> Result<Settings, SettingsError> {
+        Settings::load(self.config.as_deref(), environment())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(variables: &[(&str, &str)]) -> Result<Settings, String> {
+        let variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Settings::load(None, variables).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_environment_reaches_every_kind_of_value() {
+        let settings = with(&[
+            ("FRAMEWIRE_WORKER_SLOTS", "7"),
+            ("FRAMEWIRE_WORKER_POOLS", "gpu, cpu"),
+            ("FRAMEWIRE_QUEUE_LEASE_MS", "9000"),
+            ("FRAMEWIRE_BUILTIN_FAULTS", "true"),
+            ("FRAMEWIRE_GATEWAY_LISTEN", "0.0.0.0:9000"),
+            ("UNRELATED", "x"),
+        ])
+        .unwrap();
+        assert_eq!(settings.worker.slots.get(), 7);
+        assert_eq!(settings.worker.pools.len(), 2);
+        assert_eq!(settings.queue.lease, Duration::from_secs(9));
+        assert!(settings.builtin.faults);
+        assert_eq!(settings.gateway.listen.port(), 9000);
+        assert!(settings.models.0.contains_key("builtin"));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_by_name() {
+        for name in ["FRAMEWIRE_WORKER_SLOT", "FRAMEWIRE_WROKER_SLOTS"] {
+            let error = with(&[(name, "1")]).unwrap_err();
+            let key = name.rsplit('_').next().unwrap().to_lowercase();
+            assert!(error.contains(&key) || error.contains("wroker"), "{error}");
+        }
+    }
+
+    #[test]
+    fn contradictions_name_both_values() {
+        let error = with(&[
+            ("FRAMEWIRE_QUEUE_LEASE_MS", "2500"),
+            ("FRAMEWIRE_QUEUE_RENEW_MS", "1000"),
+        ])
+        .unwrap_err();
+        assert!(error.contains("2500") && error.contains("1000"), "{error}");
+        let error = with(&[("FRAMEWIRE_QUEUE_SESSION_CAP", "200")]).unwrap_err();
+        assert!(error.contains("200") && error.contains("100"), "{error}");
+        assert!(with(&[("FRAMEWIRE_WORKER_SLOTS", "0")]).is_err());
+        assert!(with(&[("FRAMEWIRE_WORKER_SLOTS", "many")]).is_err());
+    }
+}

@@ -1,0 +1,335 @@
+//! One method per transition; each runs the script of its name.
+//!
+//! Comes in: submissions from the gateway, settlements from workers. Goes out: the script's answer
+//! as an enum. Nothing here decides: rules are in the scripts, words in the codec.
+//! Repetition: every method may be called again after [`StoreError::Unavailable`]. `submit` needs an
+//! idempotency key for that (the gateway always makes one); `claim` answers `Gone` the second time,
+//! and the lease of the first passes unused; the others answer as the first call did, or `Lost`.
+
+use std::time::Duration;
+
+use super::codec::{
+    Cancel, Claim, Completed, Failed, JobRow, Noted, Released, Renewal, Retried, Submitted,
+};
+use super::{Store, StoreError, keys};
+use crate::domain::{
+    Artifact, Cell, Failure, Fence, JobId, Pool, Preview, Priority, Progress, SessionId, State,
+    WorkerId,
+};
+
+/// How long a session's list of jobs outlives its last submission, in seconds.
+const JOBS_LIST_S: u32 = 7 * 24 * 3600;
+
+/// A job to be accepted. All text is stored as given.
+#[derive(Debug, Clone)]
+pub struct Submission<'a> {
+    /// Its name, in the session's cell.
+    pub id: &'a JobId,
+    /// Whose it is.
+    pub session: &'a SessionId,
+    /// Where it may run.
+    pub pool: &'a Pool,
+    /// The model the user named.
+    pub model: &'a str,
+    /// Its class.
+    pub priority: Priority,
+    /// What is to be drawn, as JSON.
+    pub input: &'a str,
+    /// The user's notes, as a JSON object.
+    pub metadata: &'a str,
+    /// Longest wait for a start; for ever when `None`.
+    pub start_within: Option<Duration>,
+    /// Key under which the same request is accepted once, and the request's digest.
+    pub idempotency: Option<(&'a str, &'a str)>,
+}
+
+/// A lease, as every write of a running attempt names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// The job.
+    pub job: JobId,
+    /// Proves which claim of it.
+    pub fence: Fence,
+}
+
+fn ms(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}
+
+impl Store {
+    /// Accepts a job.
+    pub async fn submit(&self, new: &Submission<'_>) -> Result<Submitted, StoreError> {
+        let options = &self.shared.queue;
+        let (key, digest) = new.idempotency.unwrap_or_default();
+        let reply = self
+            .run(
+                &self.shared.scripts.submit,
+                new.session.cell(),
+                &[
+                    new.id.as_str(),
+                    new.session.as_str(),
+                    new.pool.as_str(),
+                    new.model,
+                    new.priority.as_str(),
+                    new.input,
+                    new.metadata,
+                    &options.attempts.to_string(),
+                    &new.start_within.map(ms).unwrap_or_default(),
+                    key,
+                    digest,
+                    &ms(options.idempotency),
+                    &options.queue_max.to_string(),
+                    &options.session_max.to_string(),
+                    &options.listed_max.to_string(),
+                    &JOBS_LIST_S.to_string(),
+                ],
+            )
+            .await?;
+        Submitted::parse(reply)
+    }
+
+    /// Claims a job that was popped from the window.
+    pub async fn claim(
+        &self,
+        job: &JobId,
+        worker: &WorkerId,
+        provider: &str,
+    ) -> Result<Claim, StoreError> {
+        let lease_ms = ms(self.shared.queue.lease);
+        let arguments = [job.as_str(), worker.as_str(), &lease_ms, provider];
+        Claim::parse(
+            self.run(&self.shared.scripts.claim, job.cell(), &arguments)
+                .await?,
+        )
+    }
+
+    /// Extends leases, all of one cell; answers in the order asked.
+    pub async fn renew(&self, cell: Cell, leases: &[Lease]) -> Result<Vec<Renewal>, StoreError> {
+        let mut arguments = vec![
+            ms(self.shared.queue.lease),
+            ms(self.shared.queue.attempt_max),
+        ];
+        for lease in leases {
+            arguments.extend([lease.job.to_string(), lease.fence.to_string()]);
+        }
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Renewal::parse_all(
+            self.run(&self.shared.scripts.renew, cell, &arguments)
+                .await?,
+        )
+    }
+
+    /// Moves a running attempt to `generating` or `uploading`.
+    pub async fn advance(&self, lease: &Lease, stage: State) -> Result<Noted, StoreError> {
+        Noted::parse(
+            self.fenced(&self.shared.scripts.advance, lease, &[stage.as_str()])
+                .await?,
+        )
+    }
+
+    /// Notes and publishes how far a running attempt is.
+    pub async fn progress(&self, lease: &Lease, now: &Progress) -> Result<Noted, StoreError> {
+        Noted::parse(
+            self.fenced(&self.shared.scripts.progress, lease, &[&json(now)])
+                .await?,
+        )
+    }
+
+    /// Tells of a preview whose bytes are stored.
+    pub async fn announce_preview(
+        &self,
+        lease: &Lease,
+        preview: &Preview,
+    ) -> Result<Noted, StoreError> {
+        let preview = json(preview);
+        let arguments = ["preview", "preview", &preview, &preview];
+        Noted::parse(
+            self.fenced(&self.shared.scripts.announce, lease, &arguments)
+                .await?,
+        )
+    }
+
+    /// Tells of the newest of the frames stored so far.
+    ///
+    /// `frames` holds all of this attempt, in order of their index; the last is the new one.
+    pub async fn announce_frame(
+        &self,
+        lease: &Lease,
+        frames: &[Artifact],
+    ) -> Result<Noted, StoreError> {
+        let newest = frames
+            .last()
+            .ok_or_else(|| StoreError::Garbled("no frame".into()))?;
+        let event = format!(r#"{{"index":{},"frame":{}}}"#, newest.index, json(newest));
+        let arguments = ["frame-ready", "artifacts", &json(frames), &event];
+        Noted::parse(
+            self.fenced(&self.shared.scripts.announce, lease, &arguments)
+                .await?,
+        )
+    }
+
+    /// Keeps the provider's handle of the running generation.
+    pub async fn checkpoint(&self, lease: &Lease, handle: &str) -> Result<Noted, StoreError> {
+        Noted::parse(
+            self.fenced(&self.shared.scripts.checkpoint, lease, &[handle])
+                .await?,
+        )
+    }
+
+    /// Ends a job whose frames are all stored and announced.
+    pub async fn complete(
+        &self,
+        lease: &Lease,
+        generate: Duration,
+        upload: Duration,
+    ) -> Result<Completed, StoreError> {
+        let arguments = [
+            &*ms(generate),
+            &*ms(upload),
+            &*ms(self.shared.queue.retention),
+        ];
+        Completed::parse(
+            self.fenced(&self.shared.scripts.complete, lease, &arguments)
+                .await?,
+        )
+    }
+
+    /// Ends a failed attempt; another follows after `delay`, none if it is `None`.
+    pub async fn fail(
+        &self,
+        lease: &Lease,
+        failure: &Failure,
+        delay: Option<Duration>,
+    ) -> Result<Failed, StoreError> {
+        let options = &self.shared.queue;
+        let arguments = [
+            &*delay.map(ms).unwrap_or_default(),
+            failure.code.as_str(),
+            &failure.message,
+            &failure.detail,
+            &ms(options.retention),
+            &options.dead_max.to_string(),
+        ];
+        Failed::parse(
+            self.fenced(&self.shared.scripts.fail, lease, &arguments)
+                .await?,
+        )
+    }
+
+    /// Hands a running job back without burning its attempt.
+    pub async fn release(&self, lease: &Lease) -> Result<Released, StoreError> {
+        let retention = ms(self.shared.queue.retention);
+        Released::parse(
+            self.fenced(&self.shared.scripts.release, lease, &[&retention])
+                .await?,
+        )
+    }
+
+    /// Cancels a job on behalf of `by` (`user` or `operator`).
+    pub async fn cancel(&self, job: &JobId, by: &str) -> Result<Cancel, StoreError> {
+        let retention = ms(self.shared.queue.retention);
+        let arguments = [job.as_str(), by, "", &retention];
+        Cancel::parse(
+            self.run(&self.shared.scripts.cancel, job.cell(), &arguments)
+                .await?,
+        )
+    }
+
+    /// Says that a worker has stopped an attempt because it was told to.
+    pub async fn cancelled_by_worker(&self, lease: &Lease) -> Result<Cancel, StoreError> {
+        let retention = ms(self.shared.queue.retention);
+        let fence = lease.fence.to_string();
+        let arguments = [lease.job.as_str(), "user", &fence, &retention];
+        Cancel::parse(
+            self.run(&self.shared.scripts.cancel, lease.job.cell(), &arguments)
+                .await?,
+        )
+    }
+
+    /// Queues a failed or cancelled job again.
+    pub async fn retry(&self, job: &JobId) -> Result<Retried, StoreError> {
+        let attempts = self.shared.queue.attempts.to_string();
+        let arguments = [job.as_str(), &*attempts];
+        Retried::parse(
+            self.run(&self.shared.scripts.retry, job.cell(), &arguments)
+                .await?,
+        )
+    }
+
+    /// Reads one job with its place in the queue.
+    pub async fn job(&self, job: &JobId) -> Result<Option<JobRow>, StoreError> {
+        Ok(self
+            .show(job.cell(), &[job.as_str()])
+            .await?
+            .pop()
+            .flatten())
+    }
+
+    /// Reads the owner of a job alone.
+    pub async fn owner(&self, job: &JobId) -> Result<Option<SessionId>, StoreError> {
+        let owner: Option<String> = self
+            .command(redis::cmd("HGET").arg(keys::job(job)).arg("session"))
+            .await?;
+        owner
+            .map(|text| {
+                text.parse()
+                    .map_err(|error| StoreError::Garbled(format!("{error}")))
+            })
+            .transpose()
+    }
+
+    /// Lists a session's jobs, newest first, `limit` of them after `after`.
+    ///
+    /// A job that is gone ends the page's search there; `None` as the second part means no more.
+    pub async fn jobs(
+        &self,
+        session: &SessionId,
+        after: Option<&JobId>,
+        limit: u32,
+    ) -> Result<(Vec<JobRow>, Option<JobId>), StoreError> {
+        let key = keys::jobs(session);
+        let start: i64 = match after {
+            None => 0,
+            Some(job) => {
+                let rank: Option<i64> = self
+                    .command(redis::cmd("ZREVRANK").arg(&key).arg(job.as_str()))
+                    .await?;
+                rank.map_or(0, |rank| rank + 1)
+            }
+        };
+        let stop = start + i64::from(limit);
+        let ids: Vec<String> = self
+            .command(redis::cmd("ZREVRANGE").arg(&key).arg(start).arg(stop))
+            .await?;
+        let page: Vec<&str> = ids
+            .iter()
+            .take(limit as usize)
+            .map(String::as_str)
+            .collect();
+        let next = (ids.len() > page.len()).then(|| page.last().and_then(|id| id.parse().ok()));
+        let rows = self.show(session.cell(), &page).await?;
+        Ok((rows.into_iter().flatten().collect(), next.flatten()))
+    }
+
+    async fn show(&self, cell: Cell, ids: &[&str]) -> Result<Vec<Option<JobRow>>, StoreError> {
+        JobRow::parse_all(self.run(&self.shared.scripts.show, cell, ids).await?)
+    }
+
+    /// Runs a script whose first arguments are a job and its fence.
+    async fn fenced(
+        &self,
+        script: &redis::Script,
+        lease: &Lease,
+        rest: &[&str],
+    ) -> Result<super::codec::Reply, StoreError> {
+        let fence = lease.fence.to_string();
+        let mut arguments = vec![lease.job.as_str(), &*fence];
+        arguments.extend(rest);
+        self.run(script, lease.job.cell(), &arguments).await
+    }
+}
+
+/// Writes one of our own types, which have no part that JSON can't say.
+fn json<T: serde::Serialize + ?Sized>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_else(|error| unreachable!("our types are JSON: {error}"))
+}

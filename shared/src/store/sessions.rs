@@ -1,0 +1,87 @@
+//! Session tokens: who may see what.
+//!
+//! A token is the session's id and 256 random bits: `ses_c0_<32 hex>.<43 characters>`. Redis keeps
+//! the digest, never the token, so that reading Redis does not let anybody in. The id in front says
+//! in which cell to look; it proves nothing by itself.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::{Store, StoreError, keys};
+use crate::domain::{Cell, SessionId};
+
+/// How long a session lives after it was last made use of.
+pub const SESSION_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// A new session, with the only copy of its token.
+#[derive(Debug, Clone)]
+pub struct NewSession {
+    /// Its name.
+    pub id: SessionId,
+    /// Its secret; not stored anywhere.
+    pub token: String,
+}
+
+impl Store {
+    /// Makes a session in the first cell.
+    pub async fn create_session(&self) -> Result<NewSession, StoreError> {
+        let id = SessionId::new(Cell::FIRST, uuid::Uuid::new_v4());
+        let token = format!(
+            "{id}.{}",
+            URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
+        );
+        let key = keys::session(&id);
+        let mut pipeline = redis::pipe();
+        pipeline
+            .atomic()
+            .hset_multiple(
+                &key,
+                &[("id", id.as_str()), ("token_sha256", &digest(&token))],
+            )
+            .ignore()
+            .expire(&key, SESSION_LIFETIME.as_secs().cast_signed())
+            .ignore();
+        let mut connection = self.connection.clone();
+        let () = self.in_time(pipeline.query_async(&mut connection)).await?;
+        Ok(NewSession { id, token })
+    }
+
+    /// Tells whose token this is; `None` if nobody's. Keeps the session alive.
+    pub async fn verify_token(&self, token: &str) -> Result<Option<SessionId>, StoreError> {
+        let Some((id, _)) = token.split_once('.') else {
+            return Ok(None);
+        };
+        let Ok(id) = id.parse::<SessionId>() else {
+            return Ok(None);
+        };
+        let key = keys::session(&id);
+        let stored: Option<String> = self
+            .command(redis::cmd("HGET").arg(&key).arg("token_sha256"))
+            .await?;
+        let Some(stored) = stored else {
+            return Ok(None);
+        };
+        if !bool::from(stored.as_bytes().ct_eq(digest(token).as_bytes())) {
+            return Ok(None);
+        }
+        let () = self
+            .command(
+                redis::cmd("EXPIRE")
+                    .arg(&key)
+                    .arg(SESSION_LIFETIME.as_secs()),
+            )
+            .await?;
+        Ok(Some(id))
+    }
+}
+
+fn digest(token: &str) -> String {
+    Sha256::digest(token.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

@@ -1,0 +1,9 @@
+//! A private redis-server and builders, for the tests of every crate.
+
+/// A redis-server of one's own, on a unix socket in a folder that goes with it.
+pub mod redis_server;
+/// Short ways to sessions and submissions.
+pub mod builders;
+
+pub use builders::{prompt, submission};
+pub use redis_server::RedisServer;

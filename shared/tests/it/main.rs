@@ -1,0 +1,3 @@
+//! The shared crate against a real Redis.
+
+mod queue;
