@@ -7,7 +7,8 @@
 local root = string.sub(KEYS[1], 1, -7)
 local nonce = ARGV[1]
 local time = redis.call('TIME') --@clock
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local instant = tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000
+local now = math.floor(instant)
 
 local CLASSES = {'high', 'normal', 'low'}
 -- One round of admissions: eight high, three normal, one low.
@@ -99,7 +100,7 @@ local function admit(pool)
       if id then
         redis.call('SADD', live, id)
         redis.call('ZADD', root .. 'out:' .. pool, now, id)
-        redis.call('ZADD', root .. 'ready:' .. line, now + admitted / 1000, id)
+        redis.call('ZADD', root .. 'ready:' .. line, instant + admitted / 1000, id)
         redis.call('ZREM', wait, id)
         room, beat, admitted = room - 1, beat + 1, admitted + 1
       end
@@ -107,7 +108,7 @@ local function admit(pool)
         redis.call('ZREM', turn, session)
       else
         -- Fractions of a millisecond keep the order of admissions within one script.
-        redis.call('ZADD', turn, now + admitted / 1000, session)
+        redis.call('ZADD', turn, instant + admitted / 1000, session)
       end
     end
   end
@@ -119,7 +120,7 @@ local function enqueue(j)
   redis.call('ZADD', root .. 'queue:' .. j.line, j.queued_at, j.id)
   redis.call('ZADD', root .. 'wait:' .. j.line .. ':' .. j.session, j.queued_at, j.id)
   if redis.call('SISMEMBER', root .. 'held:' .. j.session, j.line) == 0 then
-    redis.call('ZADD', root .. 'turn:' .. j.line, 'NX', now, j.session)
+    redis.call('ZADD', root .. 'turn:' .. j.line, 'NX', instant, j.session)
   end
   if j.run_by then redis.call('ZADD', root .. 'deadline:' .. j.pool, j.run_by, j.id) end
 end
@@ -131,7 +132,7 @@ local function free(j)
   local lines = redis.call('SMEMBERS', held)
   if #lines == 0 or redis.call('SCARD', live) >= session_cap() then return end
   for _, line in ipairs(lines) do
-    redis.call('ZADD', root .. 'turn:' .. line, 'NX', now, j.session)
+    redis.call('ZADD', root .. 'turn:' .. line, 'NX', instant, j.session)
   end
   redis.call('DEL', held)
   for _, line in ipairs(lines) do

@@ -1,15 +1,26 @@
 -- Mends what time and death have broken in one pool. Any number of workers may call it.
 -- Transition: running → queued | failed | cancelled (lease passed), queued → failed (too late)
 -- KEYS    1 config hash
--- ARGV    1 nonce, 2 pool, 3 throttle ms ('' = sweep now), 4 grace ms before a popped job is offered
---         again, 5 jobs per kind, 6 losses that end a job, 7 retention ms, 8 dead letters kept
+-- ARGV    1 nonce, 2 pool, 3 throttle ms ('' = sweep now, all of it), 4 grace ms before a popped job
+--         is offered again, 5 jobs per kind, 6 losses that end a job, 7 retention ms, 8 dead letters kept
 -- Returns {"swept", due, lapsed, expired, offered again, workers gone}   {"throttled"}
 -- Emits   queued {reason: lease_lapsed} | failed {error} | cancelled {by}
 local pool, throttle_ms, grace_ms, limit = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local losses_max, retention_ms, dead_max = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 
-if throttle_ms ~= '' and not redis.call('SET', root .. 'sweep:' .. pool, now, 'PX', throttle_ms, 'NX') then
-  return {'throttled'}
+-- Nobody has swept for a while: Redis or everybody was away, and holders of leases could not renew
+-- them either. They get a moment to do so before anything of theirs is called lost.
+local OUTAGE_MS, RENEWAL_MS = 3000, 2500
+local lapsing = true
+if throttle_ms ~= '' then
+  if not redis.call('SET', root .. 'sweep:' .. pool, now, 'PX', throttle_ms, 'NX') then
+    return {'throttled'}
+  end
+  local p = redis.call('HMGET', root .. 'pool:' .. pool, 'swept_at', 'lapse_from')
+  local lapse_from = tonumber(p[2] or 0)
+  if now - tonumber(p[1] or 0) > OUTAGE_MS then lapse_from = now + RENEWAL_MS end
+  redis.call('HSET', root .. 'pool:' .. pool, 'swept_at', now, 'lapse_from', lapse_from)
+  lapsing = now >= lapse_from
 end
 local function due(key, before)
   return redis.call('ZRANGEBYSCORE', root .. key .. ':' .. pool, '-inf', before, 'LIMIT', 0, limit)
@@ -29,7 +40,7 @@ end
 
 -- A lease that passed: its worker is dead or cut off. That is a loss, not an attempt; but a job
 -- that takes its workers with it must end.
-local lapsed = due('lease', now)
+local lapsed = lapsing and due('lease', now) or {}
 for _, id in ipairs(lapsed) do
   local j = load(id)
   if not j then

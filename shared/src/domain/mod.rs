@@ -29,7 +29,7 @@ pub use attempt::RetryPolicy;
 pub use event::{Cursor, Event, EventKind};
 pub use failure::{ErrorCode, Failure};
 pub use id::{Cell, IdError, JobId, Pool, SessionId, WorkerId};
-pub use input::{FrameInput, InputFault};
+pub use input::{Fault, FrameInput, InputFault, OutputFormat};
 pub use job::{Job, Progress, State, Timings, Verb};
 pub use lease::Fence;
 pub use priority::Priority;

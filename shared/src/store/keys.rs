@@ -9,7 +9,7 @@
 //! |---|---|---|---|---|
 //! | `config` | hash | `session_cap` and other values an operator may change live | gateway, operator | a few fields |
 //! | `pools` | set | pools that ever had a worker | heartbeat | pools |
-//! | `pool:<pool>` | hash | `capacity` (live slots), `cap` (operator's), `beat` (place in the class pattern), `service_ms` (moving average) | heartbeat, admit, complete | 4 fields |
+//! | `pool:<pool>` | hash | `capacity` (live slots), `cap` (operator's), `beat` (place in the class pattern), `service_ms` (moving average), `swept_at`, `lapse_from` | heartbeat, admit, complete, sweep | 6 fields |
 //! | `job:<id>` | hash | the job, as text fields | all transitions | retention after the end |
 //! | `queue:<line>` | zset | the ledger: every unclaimed job that is not delayed → queued at | submit, claim, … | `queue_max` per pool |
 //! | `wait:<line>:<session>` | zset | a session's own line: job → queued at | submit, admit, … | `session_max` |

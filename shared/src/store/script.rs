@@ -59,6 +59,9 @@ impl Scripts {
 
 impl Store {
     /// Runs a script of a cell: `KEYS[1]` is the cell's config, `ARGV[1]` a fresh nonce.
+    ///
+    /// A connection that broke is made anew and asked once more: every script may run twice with
+    /// the same arguments. What a second run answers is said with each method of the queue.
     pub(super) async fn run(
         &self,
         script: &Script,
@@ -72,7 +75,14 @@ impl Store {
         }
         let mut connection = self.connection.clone();
         let value: redis::Value = self
-            .in_time(invocation.invoke_async(&mut connection))
+            .in_time(async {
+                match invocation.invoke_async(&mut connection).await {
+                    Err(error) if error.is_unrecoverable_error() => {
+                        invocation.invoke_async(&mut connection).await
+                    }
+                    answer => answer,
+                }
+            })
             .await?;
         Reply::from_value(value)
     }

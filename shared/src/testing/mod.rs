@@ -4,6 +4,9 @@
 pub mod redis_server;
 /// Short ways to sessions and submissions.
 pub mod builders;
+/// Waiting for a condition, with an end.
+pub mod wait;
 
 pub use builders::{prompt, submission};
 pub use redis_server::RedisServer;
+pub use wait::until;

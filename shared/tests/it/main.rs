@@ -1,3 +1,13 @@
 //! The shared crate against a real Redis.
 
+mod world;
 mod queue;
+mod model;
+mod window;
+mod leases;
+mod fairness;
+mod idempotency;
+mod stream;
+mod sessions;
+mod outage;
+mod blobs;

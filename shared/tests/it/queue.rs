@@ -2,107 +2,194 @@
 
 use std::time::Duration;
 
-use framewire_shared::domain::{
-    Artifact, Cell, JobId, MediaType, Pool, Priority, SessionId, State, WorkerId,
-};
-use framewire_shared::store::Store;
-use framewire_shared::store::codec::{Claim, Completed, Noted, Submitted};
-use framewire_shared::store::queue::Lease;
-use framewire_shared::testing::{RedisServer, prompt, submission};
-use uuid::Uuid;
+use framewire_shared::domain::{ErrorCode, Failure, State};
+use framewire_shared::store::QueueOptions;
+use framewire_shared::store::codec::{Cancel, Failed, Noted, Retried, Submitted};
+use framewire_shared::testing::{prompt, submission};
 
-fn pool() -> Pool {
-    "default".parse().unwrap()
-}
-
-async fn frame(store: &Store, lease: &Lease) -> Noted {
-    let artifact = Artifact {
-        index: 0,
-        url: format!("/v1/artifacts/{}-1-0.png", lease.job),
-        content_type: MediaType::Png,
-        width: 64,
-        height: 64,
-        bytes: 10,
-        sha256: "00".into(),
-        seed: 1,
-    };
-    store.announce_frame(lease, &[artifact]).await.unwrap()
-}
+use crate::world::{World, session};
 
 #[tokio::test]
 async fn a_job_goes_from_submit_to_completed_and_leaves_every_event_in_order() {
-    let redis = RedisServer::start();
-    let store = redis.store();
-    let session = SessionId::new(Cell::FIRST, Uuid::new_v4());
-    let job = JobId::new(Cell::FIRST, Uuid::now_v7());
-    let worker = WorkerId::new(Uuid::new_v4());
-    store
-        .heartbeat(Cell::FIRST, &pool(), &worker, 1, Duration::from_secs(5))
+    let world = World::new();
+    let mine = session();
+    world.slots(1).await;
+    let mut popper = world
+        .store
+        .popper(std::slice::from_ref(&world.pool))
+        .unwrap();
+    let job = world.submit(&mine).await;
+    assert_eq!(
+        popper
+            .pop()
+            .await
+            .unwrap()
+            .expect("a job in the window")
+            .job,
+        job
+    );
+    let (lease, claimed) = world.claim(&job).await.unwrap();
+    assert_eq!(claimed.input, prompt("a fox"));
+    world.finish(&lease).await;
+    world
+        .store
+        .complete(&lease, Duration::ZERO, Duration::ZERO)
         .await
         .unwrap();
-    let mut popper = store.popper(&[pool()]).unwrap();
 
-    let input = prompt("a fox");
-    let answer = store
-        .submit(&submission(&job, &session, &pool(), &input))
-        .await
-        .unwrap();
-    assert!(
-        matches!(
-            answer,
-            Submitted::Accepted {
-                ahead: 0,
-                wait_ms: Some(0),
-                ..
-            }
-        ),
-        "{answer:?}"
-    );
-
-    let hint = popper.pop().await.unwrap().expect("a job in the window");
-    assert_eq!(hint.job, job);
-    let Claim::Claimed(claimed) = store.claim(&job, &worker, "builtin").await.unwrap() else {
-        panic!("not claimed")
-    };
-    assert_eq!(claimed.input, input);
-    let lease = Lease {
-        job: job.clone(),
-        fence: claimed.fence,
-    };
-    assert_eq!(
-        store.advance(&lease, State::Generating).await.unwrap(),
-        Noted::Noted
-    );
-    assert_eq!(
-        store.advance(&lease, State::Uploading).await.unwrap(),
-        Noted::Noted
-    );
-    assert_eq!(frame(&store, &lease).await, Noted::Noted);
-    let ms = Duration::from_millis(1);
-    assert_eq!(
-        store.complete(&lease, ms, ms).await.unwrap(),
-        Completed::Completed
-    );
-    assert_eq!(
-        store.complete(&lease, ms, ms).await.unwrap(),
-        Completed::Completed
-    );
-
-    let row = store.job(&job).await.unwrap().unwrap();
+    let row = world.store.job(&job).await.unwrap().unwrap();
     assert_eq!(
         (row.job.state, row.job.artifacts.len()),
         (State::Completed, 1)
     );
-    let replay = store
-        .replay(&session, Some(&"0-aaaaaaaa".parse().unwrap()))
+    assert!(row.job.expires_at > row.job.finished_at);
+    assert_eq!(
+        world.events(&mine).await,
+        ["queued", "started", "frame-ready", "completed"]
+    );
+    assert_eq!(world.store.snapshot(&mine).await.unwrap().jobs, []);
+}
+
+#[tokio::test]
+async fn a_failed_attempt_comes_back_after_its_delay_and_ends_as_a_dead_letter() {
+    let world = World::with_clock(QueueOptions::default());
+    let mine = session();
+    world.slots(1).await;
+    let job = world.submit(&mine).await;
+    let busy = Failure::new(ErrorCode::Temporary, "busy").detail("HTTP 529 from 10.0.0.1");
+
+    let lease = world.take().await.unwrap();
+    let delay = Some(Duration::from_secs(5));
+    let answer = world.store.fail(&lease, &busy, delay).await.unwrap();
+    assert_eq!(answer, Failed::Retrying(crate::world::START_MS + 5_000));
+    let sweep = || {
+        world
+            .store
+            .sweep_now(framewire_shared::domain::Cell::FIRST, &world.pool)
+    };
+    world.at(4_999);
+    assert_eq!(sweep().await.unwrap().due, 0);
+    assert!(world.pop().is_none(), "it came back early");
+    world.at(5_000);
+    assert_eq!(sweep().await.unwrap().due, 1);
+
+    let lease = world.take().await.unwrap();
+    assert_eq!(
+        world.store.fail(&lease, &busy, None).await.unwrap(),
+        Failed::Failed
+    );
+    let row = world.store.job(&job).await.unwrap().unwrap().job;
+    assert_eq!(
+        (row.attempt_count, row.failure_stage),
+        (2, Some(State::Processing))
+    );
+    assert_eq!(row.error_message.as_deref(), Some("busy"));
+    let dead = world
+        .store
+        .dead_letters(framewire_shared::domain::Cell::FIRST, 10)
         .await
         .unwrap();
-    let kinds: Vec<&str> = replay
-        .events
-        .iter()
-        .map(|event| event.split(' ').nth(2).unwrap())
-        .collect();
-    assert_eq!(kinds, ["queued", "started", "frame-ready", "completed"]);
-    assert_eq!(store.snapshot(&session).await.unwrap().jobs, []);
-    assert_eq!(Priority::ALL.len(), 3);
+    assert_eq!(dead, [job.to_string()]);
+    assert_eq!(
+        world.events(&mine).await,
+        ["queued", "started", "queued", "started", "failed"]
+    );
+
+    assert_eq!(world.store.retry(&job).await.unwrap(), Retried::Queued(1));
+    let (_, claimed) = world.claim(&world.pop().unwrap()).await.unwrap();
+    assert_eq!(
+        (claimed.attempt, claimed.attempt_limit),
+        (3, 5),
+        "a retry buys three attempts"
+    );
+}
+
+#[tokio::test]
+async fn cancelling_a_running_job_is_heard_by_its_worker_and_ends_it_once() {
+    let world = World::new();
+    let mine = session();
+    world.slots(1).await;
+    let job = world.submit(&mine).await;
+    let lease = world.take().await.unwrap();
+    assert_eq!(
+        world.store.cancel(&job, "user").await.unwrap(),
+        Cancel::Cancelling
+    );
+    assert_eq!(world.state(&job).await, State::Processing);
+    assert_eq!(
+        world
+            .store
+            .advance(&lease, State::Generating)
+            .await
+            .unwrap(),
+        Noted::Cancel
+    );
+    assert_eq!(
+        world.store.cancelled_by_worker(&lease).await.unwrap(),
+        Cancel::Cancelled
+    );
+    assert_eq!(
+        world.store.cancel(&job, "user").await.unwrap(),
+        Cancel::Ended(State::Cancelled)
+    );
+    assert_eq!(
+        world.events(&mine).await,
+        ["queued", "started", "cancelled"]
+    );
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_starts_in_time_fails_as_queued_with_timeout() {
+    let world = World::with_clock(QueueOptions::default());
+    let mine = session();
+    world.slots(0).await;
+    let (id, input) = (new_id(), prompt("x"));
+    let mut new = submission(&id, &mine, &world.pool, &input);
+    new.start_within = Some(Duration::from_secs(10));
+    world.store.submit(&new).await.unwrap();
+    world.at(10_000);
+    let swept = world
+        .store
+        .sweep_now(framewire_shared::domain::Cell::FIRST, &world.pool)
+        .await;
+    assert_eq!(swept.unwrap().expired, 1);
+    let job = world.store.job(&id).await.unwrap().unwrap().job;
+    assert_eq!(job.failure_stage, Some(State::Queued));
+    assert_eq!(job.error_code, Some(ErrorCode::Timeout));
+}
+
+#[tokio::test]
+async fn beyond_the_limits_a_submit_is_refused_whole() {
+    let options = QueueOptions {
+        queue_max: 3,
+        session_max: 2,
+        ..QueueOptions::default()
+    };
+    let world = World::with_clock(options);
+    let (mine, other) = (session(), session());
+    world.submit(&mine).await;
+    world.submit(&mine).await;
+    let input = prompt("x");
+    let id = new_id();
+    let refused = world
+        .store
+        .submit(&submission(&id, &mine, &world.pool, &input))
+        .await
+        .unwrap();
+    assert_eq!(refused, Submitted::SessionFull(2));
+    world.submit(&other).await;
+    let refused = world
+        .store
+        .submit(&submission(&id, &other, &world.pool, &input))
+        .await
+        .unwrap();
+    assert_eq!(refused, Submitted::QueueFull(3));
+    assert_eq!(world.store.job(&id).await.unwrap(), None);
+}
+
+fn new_id() -> framewire_shared::domain::JobId {
+    framewire_shared::domain::JobId::new(
+        framewire_shared::domain::Cell::FIRST,
+        uuid::Uuid::now_v7(),
+    )
 }

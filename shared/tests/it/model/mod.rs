@@ -1,0 +1,524 @@
+//! Random commands through the pure transition table and through the real scripts: they agree.
+//!
+//! proptest draws a list of commands over a few sessions and one pool. Each is given to the scripts
+//! and to [`pure::Pure`], which knows the transition table and nothing of Redis. After every step
+//! all jobs are compared field by field, every session's stream has grown by exactly the expected
+//! events, and the invariants of [`invariants`] hold. A failing list is shrunk and printed.
+//! What the pure model does not predict is *which* waiting job is admitted; there it looks at what
+//! the window holds, and the invariants say whether that was allowed.
+
+mod invariants;
+mod pure;
+
+use std::time::Duration;
+
+use framewire_shared::domain::{
+    Artifact, Cell, ErrorCode, Failure, Fence, JobId, MediaType, Pool, Priority, Progress,
+    SessionId, State, Verb, WorkerId,
+};
+use framewire_shared::store::codec::{
+    Cancel, Claim, Completed, Failed, Noted, Released, Renewal, Retried, Submitted,
+};
+use framewire_shared::store::queue::{Lease, Submission};
+use framewire_shared::store::{QueueOptions, Store};
+use framewire_shared::testing::{RedisServer, prompt};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use uuid::Uuid;
+
+use pure::{Place, Pure};
+
+/// Sessions in play; fewer than jobs, so that caps bite.
+const SESSIONS: usize = 3;
+const START_MS: u64 = 1_800_000_000_000;
+
+/// One step; numbers pick a job, a session or a pop among those there are.
+#[derive(Debug, Clone)]
+enum Command {
+    Submit {
+        session: usize,
+        priority: Priority,
+        start_within_s: Option<u64>,
+    },
+    Pop,
+    Claim {
+        job: usize,
+    },
+    ClaimPopped {
+        pop: usize,
+    },
+    Advance {
+        job: usize,
+        uploading: bool,
+        stale: bool,
+    },
+    Note {
+        job: usize,
+        stale: bool,
+    },
+    Announce {
+        job: usize,
+        stale: bool,
+    },
+    Renew {
+        job: usize,
+        stale: bool,
+    },
+    Complete {
+        job: usize,
+        stale: bool,
+    },
+    Fail {
+        job: usize,
+        retry: bool,
+        stale: bool,
+    },
+    Release {
+        job: usize,
+        stale: bool,
+    },
+    Cancel {
+        job: usize,
+    },
+    CancelledByWorker {
+        job: usize,
+        stale: bool,
+    },
+    Retry {
+        job: usize,
+    },
+    Heartbeat {
+        slots: u32,
+    },
+    Pass {
+        ms: u64,
+    },
+    Sweep,
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let job = 0..40_usize;
+    let stale = prop::bool::weighted(0.15);
+    let priority = prop::sample::select(Priority::ALL.to_vec());
+    let within = prop::option::weighted(0.2, 1..30_u64);
+    prop_oneof![
+        6 => (0..SESSIONS, priority, within).prop_map(|(session, priority, start_within_s)| {
+            Command::Submit { session, priority, start_within_s }
+        }),
+        6 => Just(Command::Pop),
+        6 => (0..4_usize).prop_map(|pop| Command::ClaimPopped { pop }),
+        1 => job.clone().prop_map(|job| Command::Claim { job }),
+        8 => (job.clone(), any::<bool>(), stale.clone())
+            .prop_map(|(job, uploading, stale)| Command::Advance { job, uploading, stale }),
+        2 => (job.clone(), stale.clone()).prop_map(|(job, stale)| Command::Note { job, stale }),
+        3 => (job.clone(), stale.clone()).prop_map(|(job, stale)| Command::Announce { job, stale }),
+        3 => (job.clone(), stale.clone()).prop_map(|(job, stale)| Command::Renew { job, stale }),
+        4 => (job.clone(), stale.clone()).prop_map(|(job, stale)| Command::Complete { job, stale }),
+        3 => (job.clone(), any::<bool>(), stale.clone())
+            .prop_map(|(job, retry, stale)| Command::Fail { job, retry, stale }),
+        2 => (job.clone(), stale.clone()).prop_map(|(job, stale)| Command::Release { job, stale }),
+        3 => job.clone().prop_map(|job| Command::Cancel { job }),
+        1 => (job.clone(), stale).prop_map(|(job, stale)| {
+            Command::CancelledByWorker { job, stale }
+        }),
+        2 => job.prop_map(|job| Command::Retry { job }),
+        3 => (0..8_u32).prop_map(|slots| Command::Heartbeat { slots }),
+        4 => (1..9_000_u64).prop_map(|ms| Command::Pass { ms }),
+        4 => Just(Command::Sweep),
+    ]
+}
+
+/// The real side and the pure side, side by side.
+struct World {
+    redis: redis::Connection,
+    clock: Box<dyn Fn(u64)>,
+    store: Store,
+    pure: Pure,
+    sessions: Vec<SessionId>,
+    popped: Vec<JobId>,
+    worker: WorkerId,
+    before: invariants::Load,
+}
+
+pub(crate) fn pool() -> Pool {
+    "default".parse().unwrap()
+}
+
+#[test]
+fn the_scripts_and_the_transition_table_agree_on_any_list_of_commands() {
+    let server = std::rc::Rc::new(RedisServer::start());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let _entered = runtime.enter();
+    let store = server.store_with_clock(QueueOptions::default());
+    let cases = std::env::var("FRAMEWIRE_MODEL_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok());
+    let config = Config {
+        cases: cases.unwrap_or(60),
+        failure_persistence: None,
+        max_shrink_iters: 4_000,
+        ..Config::default()
+    };
+    let commands = prop::collection::vec(command(), 1..160);
+    let outcome = TestRunner::new(config).run(&commands, |commands| {
+        let () = redis::cmd("FLUSHALL")
+            .query(&mut server.connection())
+            .unwrap();
+        let setter = server.clone();
+        let mut world = World {
+            redis: server.connection(),
+            clock: Box::new(move |ms| setter.set_clock(ms)),
+            store: store.clone(),
+            pure: Pure::new(START_MS),
+            sessions: (0..SESSIONS)
+                .map(|n| SessionId::new(Cell::FIRST, Uuid::from_u128(n as u128 + 1)))
+                .collect(),
+            popped: Vec::new(),
+            worker: WorkerId::new(Uuid::from_u128(1)),
+            before: invariants::Load::default(),
+        };
+        (world.clock)(START_MS);
+        let ready = std::iter::once(Command::Heartbeat { slots: 4 });
+        for command in ready.chain(commands) {
+            runtime.block_on(world.step(&command));
+            world.compare(&command);
+        }
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
+
+impl World {
+    fn lease(&self, job: usize, stale: bool) -> Option<(usize, Lease)> {
+        let index = job.checked_rem(self.pure.jobs.len())?;
+        let job = &self.pure.jobs[index];
+        let fence = if stale {
+            job.fence.wrapping_sub(1)
+        } else {
+            job.fence
+        };
+        Some((
+            index,
+            Lease {
+                job: job.id.clone(),
+                fence: Fence(fence),
+            },
+        ))
+    }
+
+    async fn step(&mut self, command: &Command) {
+        match *command {
+            Command::Submit {
+                session,
+                priority,
+                start_within_s,
+            } => {
+                self.submit(session, priority, start_within_s).await;
+            }
+            Command::Pop => self.pop(),
+            Command::Claim { job } => {
+                if let Some((index, lease)) = self.lease(job, false) {
+                    self.claim(index, &lease.job).await;
+                }
+            }
+            Command::ClaimPopped { pop } => {
+                if let Some(at) = pop.checked_rem(self.popped.len()) {
+                    let job = self.popped.remove(at);
+                    let index = self.pure.find(&job);
+                    self.claim(index, &job).await;
+                }
+            }
+            Command::Heartbeat { slots } => {
+                let life = Duration::from_secs(40);
+                let pool = pool();
+                let real = self
+                    .store
+                    .heartbeat(Cell::FIRST, &pool, &self.worker, slots, life);
+                assert_eq!(real.await.unwrap(), slots);
+                self.pure.heartbeat(slots, life);
+            }
+            Command::Pass { ms } => {
+                self.pure.now += ms;
+                (self.clock)(self.pure.now);
+            }
+            Command::Sweep => {
+                let lost = invariants::popped_and_unclaimed(&mut self.redis, self.pure.now);
+                let real = self.store.sweep_now(Cell::FIRST, &pool()).await.unwrap();
+                invariants::offered_or_gone(&mut self.redis, &lost);
+                assert_eq!((real.due, real.lapsed, real.expired), self.pure.sweep());
+            }
+            Command::Cancel { job } => {
+                if let Some((index, lease)) = self.lease(job, false) {
+                    let real = self.store.cancel(&lease.job, "user").await.unwrap();
+                    let job = &mut self.pure.jobs[index];
+                    let expected = match job.state {
+                        State::Queued => {
+                            job.go(Verb::Cancel);
+                            Cancel::Cancelled
+                        }
+                        state if state.is_running() => {
+                            job.cancel_requested = true;
+                            Cancel::Cancelling
+                        }
+                        state => Cancel::Ended(state),
+                    };
+                    assert_eq!(real, expected);
+                }
+            }
+            Command::Retry { job } => {
+                if let Some((index, lease)) = self.lease(job, false) {
+                    let real = self.store.retry(&lease.job).await.unwrap();
+                    let job = &mut self.pure.jobs[index];
+                    let state = job.state;
+                    let expected = match job.go(Verb::Retry) {
+                        true => Retried::Queued(job.retry_count),
+                        false => Retried::Refused(state),
+                    };
+                    assert_eq!(real, expected);
+                }
+            }
+            _ => self.fenced_step(command).await,
+        }
+    }
+
+    /// The steps of a running attempt: all carry a fence, some a stale one.
+    async fn fenced_step(&mut self, command: &Command) {
+        let (job, stale) = match *command {
+            Command::Advance { job, stale, .. }
+            | Command::Note { job, stale }
+            | Command::Announce { job, stale }
+            | Command::Renew { job, stale }
+            | Command::Complete { job, stale }
+            | Command::Fail { job, stale, .. }
+            | Command::Release { job, stale }
+            | Command::CancelledByWorker { job, stale } => (job, stale),
+            _ => unreachable!("not a fenced step"),
+        };
+        let Some((index, lease)) = self.lease(job, stale) else {
+            return;
+        };
+        let now = self.pure.now;
+        let job = &mut self.pure.jobs[index];
+        let (state, owned) = (job.state, !stale && job.state.is_running());
+        let lost = Some(state);
+        let asked = if job.cancel_requested {
+            Noted::Cancel
+        } else {
+            Noted::Noted
+        };
+        match *command {
+            Command::Advance { uploading, .. } => {
+                let (stage, verb) = match uploading {
+                    true => (State::Uploading, Verb::Upload),
+                    false => (State::Generating, Verb::Generate),
+                };
+                let real = self.store.advance(&lease, stage).await.unwrap();
+                let expected = match owned {
+                    false => Noted::Lost(lost),
+                    true if state == stage => Noted::Noted,
+                    true if framewire_shared::domain::job::after(state, verb).is_none() => {
+                        Noted::Refused(state)
+                    }
+                    true if job.cancel_requested => Noted::Cancel,
+                    true => {
+                        job.go(verb);
+                        Noted::Noted
+                    }
+                };
+                assert_eq!(real, expected);
+            }
+            Command::Note { .. } => {
+                let progress = Progress {
+                    stage: state,
+                    step: 1,
+                    steps: 2,
+                    fraction: 0.5,
+                    eta_ms: None,
+                };
+                let real = self.store.progress(&lease, &progress).await.unwrap();
+                assert_eq!(real, if owned { asked } else { Noted::Lost(lost) });
+            }
+            Command::Announce { .. } => {
+                let frame = frame(&lease, job.events.len() as u64);
+                let real = self.store.announce_frame(&lease, &[frame]).await.unwrap();
+                if owned {
+                    job.tell("frame-ready");
+                }
+                assert_eq!(real, if owned { asked } else { Noted::Lost(lost) });
+            }
+            Command::Renew { .. } => {
+                let real = self
+                    .store
+                    .renew(Cell::FIRST, std::slice::from_ref(&lease))
+                    .await;
+                let lasts = now - job.locked_at <= 600_000;
+                let expected = match (owned, lasts) {
+                    (false, _) => Renewal::Lost,
+                    (true, false) => Renewal::Overtime,
+                    (true, true) => {
+                        job.lease_until = now + 8_000;
+                        if job.cancel_requested {
+                            Renewal::Cancel
+                        } else {
+                            Renewal::Renewed
+                        }
+                    }
+                };
+                assert_eq!(real.unwrap(), [expected]);
+            }
+            Command::Complete { .. } => {
+                let ms = Duration::from_millis(1);
+                let real = self.store.complete(&lease, ms, ms).await.unwrap();
+                let expected = match owned {
+                    _ if !stale && state == State::Completed => Completed::Completed,
+                    false => Completed::Lost(lost),
+                    true if job.go(Verb::Complete) => Completed::Completed,
+                    true => Completed::Refused(state),
+                };
+                assert_eq!(real, expected);
+            }
+            Command::Fail { retry, .. } => {
+                let failure = Failure::new(ErrorCode::Temporary, "busy \"now\"\n");
+                let delay = retry.then_some(Duration::from_secs(2));
+                let real = self.store.fail(&lease, &failure, delay).await.unwrap();
+                let expected = match (owned, job.cancel_requested, retry) {
+                    (false, ..) => Failed::Lost(lost),
+                    (true, true, _) => {
+                        job.go(Verb::Cancel);
+                        Failed::Cancelled
+                    }
+                    (true, false, true) => {
+                        job.go(Verb::FailForNow);
+                        job.place = Place::Delayed(now + 2_000);
+                        Failed::Retrying(now + 2_000)
+                    }
+                    (true, false, false) => {
+                        job.go(Verb::FailForGood);
+                        Failed::Failed
+                    }
+                };
+                assert_eq!(real, expected);
+            }
+            Command::Release { .. } => {
+                let real = self.store.release(&lease).await.unwrap();
+                let expected = match (owned, job.cancel_requested) {
+                    (false, _) => Released::Lost(lost),
+                    (true, true) => {
+                        job.go(Verb::Cancel);
+                        Released::Cancelled
+                    }
+                    (true, false) => {
+                        job.go(Verb::Release);
+                        Released::Released
+                    }
+                };
+                assert_eq!(real, expected);
+            }
+            Command::CancelledByWorker { .. } => {
+                let real = self.store.cancelled_by_worker(&lease).await.unwrap();
+                let expected = match owned {
+                    false => Cancel::Lost(state),
+                    true => {
+                        job.go(Verb::Cancel);
+                        Cancel::Cancelled
+                    }
+                };
+                assert_eq!(real, expected);
+            }
+            _ => unreachable!("not a fenced step"),
+        }
+    }
+
+    async fn submit(&mut self, session: usize, priority: Priority, within_s: Option<u64>) {
+        let id = JobId::new(
+            Cell::FIRST,
+            Uuid::from_u128(self.pure.jobs.len() as u128 + 1),
+        );
+        let session = self.sessions[session].clone();
+        let (pool, input) = (pool(), prompt("x"));
+        let start_within = within_s.map(Duration::from_secs);
+        let new = Submission {
+            id: &id,
+            session: &session,
+            pool: &pool,
+            model: "builtin",
+            priority,
+            input: &input,
+            metadata: "{}",
+            start_within,
+            idempotency: None,
+        };
+        let answer = self.store.submit(&new).await.unwrap();
+        assert!(matches!(answer, Submitted::Accepted { .. }), "{answer:?}");
+        self.pure.submit(id, session, start_within);
+    }
+
+    /// Pops as a worker does, high before normal before low.
+    fn pop(&mut self) {
+        for class in Priority::ALL {
+            let window = format!("fw:{{c0}}:ready:default:{}", class.as_str());
+            let popped: Vec<String> = redis::cmd("ZPOPMIN")
+                .arg(window)
+                .query(&mut self.redis)
+                .unwrap();
+            if let Some(job) = popped.first() {
+                self.popped.push(job.parse().unwrap());
+                return;
+            }
+        }
+    }
+
+    async fn claim(&mut self, index: usize, id: &JobId) {
+        let admitted = invariants::is_out(&mut self.redis, id);
+        let real = self.store.claim(id, &self.worker, "builtin").await.unwrap();
+        let now = self.pure.now;
+        let job = &mut self.pure.jobs[index];
+        if admitted && job.state == State::Queued {
+            job.claim(now);
+            let Claim::Claimed(claimed) = real else {
+                panic!("an admitted job was {real:?}")
+            };
+            assert_eq!(
+                (claimed.fence.0, claimed.attempt),
+                (job.fence, job.attempt_count)
+            );
+        } else {
+            assert_eq!(real, Claim::Gone(Some(job.state)));
+        }
+    }
+
+    fn compare(&mut self, command: &Command) {
+        for job in &self.pure.jobs {
+            invariants::same(&mut self.redis, job, command);
+        }
+        for session in &self.sessions {
+            let expected = self.pure.events_of(session);
+            invariants::same_stream(&mut self.redis, session, expected, command);
+        }
+        self.before = invariants::check(
+            &mut self.redis,
+            &self.pure,
+            &self.sessions,
+            self.before,
+            command,
+        );
+    }
+}
+
+fn frame(lease: &Lease, seed: u64) -> Artifact {
+    Artifact {
+        index: 0,
+        url: format!("/v1/artifacts/{}-{}-0.png", lease.job, lease.fence),
+        content_type: MediaType::Png,
+        width: 64,
+        height: 64,
+        bytes: 10,
+        sha256: "00".into(),
+        seed,
+    }
+}

@@ -1,0 +1,175 @@
+//! The pure side of the model: the transition table, a clock, and the counts that go with it.
+
+use std::time::Duration;
+
+use framewire_shared::domain::job::after;
+use framewire_shared::domain::{JobId, SessionId, State, Verb};
+
+/// Where a queued job waits, as far as the pure side can know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In its line or in the window.
+    Line,
+    /// Until this moment.
+    Delayed(u64),
+}
+
+/// One job of the pure side.
+#[derive(Debug, Clone)]
+pub(crate) struct PureJob {
+    pub(crate) id: JobId,
+    pub(crate) session: SessionId,
+    pub(crate) state: State,
+    pub(crate) place: Place,
+    pub(crate) fence: u64,
+    pub(crate) attempt_count: u32,
+    pub(crate) retry_count: u32,
+    pub(crate) losses: u32,
+    pub(crate) cancel_requested: bool,
+    pub(crate) lease_until: u64,
+    pub(crate) locked_at: u64,
+    pub(crate) run_by: Option<u64>,
+    /// Types of the durable events it has left, oldest first.
+    pub(crate) events: Vec<&'static str>,
+}
+
+impl PureJob {
+    /// Takes an edge of the table, with what belongs to it; false where there is none.
+    pub(crate) fn go(&mut self, verb: Verb) -> bool {
+        let Some(state) = after(self.state, verb) else {
+            return false;
+        };
+        self.state = state;
+        match verb {
+            Verb::Claim | Verb::Generate | Verb::Upload => {}
+            Verb::Complete => self.tell("completed"),
+            Verb::FailForNow => self.tell("queued"),
+            Verb::FailForGood | Verb::LapseForGood | Verb::Expire => self.tell("failed"),
+            Verb::Cancel => self.tell("cancelled"),
+            Verb::Release | Verb::Lapse => {
+                self.attempt_count -= 1;
+                self.place = Place::Line;
+                self.tell("queued");
+            }
+            Verb::Retry => {
+                self.retry_count += 1;
+                self.losses = 0;
+                self.run_by = None;
+                self.place = Place::Line;
+                self.tell("queued");
+            }
+        }
+        if self.state.is_terminal() || verb == Verb::Retry {
+            self.cancel_requested = false;
+        }
+        true
+    }
+
+    pub(crate) fn claim(&mut self, now: u64) {
+        assert!(self.go(Verb::Claim));
+        self.fence += 1;
+        self.attempt_count += 1;
+        self.lease_until = now + 8_000;
+        self.locked_at = now;
+        self.tell("started");
+    }
+
+    pub(crate) fn tell(&mut self, kind: &'static str) {
+        self.events.push(kind);
+    }
+}
+
+/// Everything the pure side knows.
+pub(crate) struct Pure {
+    pub(crate) now: u64,
+    pub(crate) jobs: Vec<PureJob>,
+    pub(crate) capacity: u32,
+    heard_until: u64,
+}
+
+impl Pure {
+    pub(crate) fn new(now: u64) -> Self {
+        Self {
+            now,
+            jobs: Vec::new(),
+            capacity: 0,
+            heard_until: 0,
+        }
+    }
+
+    pub(crate) fn find(&self, id: &JobId) -> usize {
+        self.jobs.iter().position(|job| job.id == *id).unwrap()
+    }
+
+    pub(crate) fn submit(&mut self, id: JobId, session: SessionId, start_within: Option<Duration>) {
+        self.jobs.push(PureJob {
+            id,
+            session,
+            state: State::Queued,
+            place: Place::Line,
+            fence: 0,
+            attempt_count: 0,
+            retry_count: 0,
+            losses: 0,
+            cancel_requested: false,
+            lease_until: 0,
+            locked_at: 0,
+            run_by: start_within.map(|wait| self.now + wait.as_millis() as u64),
+            events: vec!["queued"],
+        });
+    }
+
+    pub(crate) fn heartbeat(&mut self, slots: u32, life: Duration) {
+        self.capacity = slots;
+        self.heard_until = if slots > 0 {
+            self.now + life.as_millis() as u64
+        } else {
+            0
+        };
+    }
+
+    /// Mends what the sweep mends; gives (due, lapsed, expired).
+    pub(crate) fn sweep(&mut self) -> (u32, u32, u32) {
+        let now = self.now;
+        if self.heard_until <= now {
+            self.capacity = 0;
+        }
+        let (mut due, mut lapsed, mut expired) = (0, 0, 0);
+        for job in &mut self.jobs {
+            if job.state.is_running() && job.lease_until <= now {
+                lapsed += 1;
+                if job.cancel_requested {
+                    job.go(Verb::Cancel);
+                } else {
+                    job.losses += 1;
+                    let verb = if job.losses >= 3 {
+                        Verb::LapseForGood
+                    } else {
+                        Verb::Lapse
+                    };
+                    job.go(verb);
+                }
+            }
+            if job.state == State::Queued && job.run_by.is_some_and(|by| by <= now) {
+                expired += 1;
+                job.go(Verb::Expire);
+            }
+            if let (State::Queued, Place::Delayed(at)) = (job.state, job.place)
+                && at <= now
+            {
+                due += 1;
+                job.place = Place::Line;
+            }
+        }
+        (due, lapsed, expired)
+    }
+
+    /// Counts the durable events of a session.
+    pub(crate) fn events_of(&self, session: &SessionId) -> usize {
+        self.jobs
+            .iter()
+            .filter(|job| job.session == *session)
+            .map(|job| job.events.len())
+            .sum()
+    }
+}
