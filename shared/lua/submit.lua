@@ -1,4 +1,4 @@
--- Accepts a job, once per idempotency key, under the depth limits.
+-- Accepts a job, once per job id and once per idempotency key, under the depth limits.
 -- Transition: none → queued
 -- KEYS    1 config hash
 -- ARGV    1 nonce, 2 job id, 3 session id, 4 pool, 5 model, 6 priority, 7 input JSON,
@@ -14,6 +14,14 @@
 local id, session, pool, priority = ARGV[2], ARGV[3], ARGV[4], ARGV[6]
 local key, digest = ARGV[11], ARGV[12]
 local active, jobs = root .. 'active:' .. session, root .. 'jobs:' .. session
+
+-- A call whose reply got lost on a broken connection is sent again by the client: the same id is the
+-- same call, so it is answered as the first time and writes nothing.
+local known = redis.call('HMGET', root .. 'job:' .. id, 'session', 'created_at')
+if known[1] == session then
+  local ahead = ahead_of(load(id))
+  return {'accepted', tonumber(known[2]), ahead or 0, wait_json(pool, ahead)}
+end
 
 if key ~= '' then
   local seen = redis.call('GET', root .. 'idem:' .. session .. ':' .. key)

@@ -1,0 +1,176 @@
+//! Renews the leases of what runs, and carries bad news to the runners.
+//!
+//! One batch per interval for all of a worker's jobs. The answer per job is how a worker hears of
+//! cancellation, so cancelling works with pub/sub cut. Only an answer ends an attempt: while Redis
+//! is away nobody else can claim the job either, and giving up a paid call because our own clock
+//! says that a lease must have passed would pay twice. The fence decides in the end, at settlement.
+//!
+//! Renewals are a few bytes on the async threads; drawing, decoding and hashing are kept off those
+//! threads, so a large picture can't starve a lease.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use framewire_shared::domain::Cell;
+use framewire_shared::store::codec::Renewal;
+use framewire_shared::store::queue::Lease;
+use framewire_shared::store::{Store, StoreError};
+use tokio_util::sync::CancellationToken;
+
+/// Why a running attempt must stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// Somebody wants the job cancelled.
+    Cancel,
+    /// The provider's time is up.
+    Deadline,
+    /// The worker is told to stop; the job goes back.
+    Drain,
+    /// The job is somebody else's by now; nothing may be written.
+    Lost,
+}
+
+/// One held lease, shared by its runner and the keeper. The first reason to stop stands.
+#[derive(Debug)]
+pub struct Held {
+    /// What is held.
+    pub lease: Lease,
+    stop: CancellationToken,
+    reason: OnceLock<StopReason>,
+}
+
+impl Held {
+    /// Tells the attempt to stop; a later reason does not replace an earlier one.
+    pub fn stop(&self, reason: StopReason) {
+        if self.reason.set(reason).is_ok() {
+            self.stop.cancel();
+        }
+    }
+
+    /// Gives the token that fires with the first reason.
+    pub fn stopped(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Tells why it must stop, if it must.
+    pub fn reason(&self) -> Option<StopReason> {
+        self.reason.get().copied()
+    }
+}
+
+/// What one pass has found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Leases that hold on.
+    pub renewed: usize,
+    /// Attempts told to stop.
+    pub stopped: usize,
+}
+
+/// Renews leases; see the module.
+pub struct LeaseKeeper {
+    store: Store,
+    every: Duration,
+    held: Mutex<HashMap<Lease, Arc<Held>>>,
+}
+
+/// Ends the keeping of one lease when dropped.
+pub struct KeptLease {
+    keeper: Arc<LeaseKeeper>,
+    held: Arc<Held>,
+}
+
+impl std::ops::Deref for KeptLease {
+    type Target = Arc<Held>;
+    fn deref(&self) -> &Arc<Held> {
+        &self.held
+    }
+}
+
+impl Drop for KeptLease {
+    fn drop(&mut self) {
+        self.keeper.all().remove(&self.held.lease);
+    }
+}
+
+impl LeaseKeeper {
+    /// Makes a keeper that renews every `every`.
+    pub fn new(store: Store, every: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            every,
+            held: Mutex::default(),
+        })
+    }
+
+    /// Keeps a lease until the guard is dropped.
+    pub fn keep(self: &Arc<Self>, lease: Lease) -> KeptLease {
+        let held = Arc::new(Held {
+            lease: lease.clone(),
+            stop: CancellationToken::new(),
+            reason: OnceLock::new(),
+        });
+        self.all().insert(lease, held.clone());
+        KeptLease {
+            keeper: self.clone(),
+            held,
+        }
+    }
+
+    /// Tells every running attempt to stop.
+    pub fn stop_all(&self, reason: StopReason) {
+        for held in self.all().values() {
+            held.stop(reason);
+        }
+    }
+
+    /// Renews every lease once.
+    pub async fn tick(&self) -> Result<Kept, StoreError> {
+        let mut by_cell: HashMap<Cell, Vec<Arc<Held>>> = HashMap::new();
+        for held in self.all().values() {
+            by_cell
+                .entry(held.lease.job.cell())
+                .or_default()
+                .push(held.clone());
+        }
+        let mut kept = Kept::default();
+        for (cell, held) in by_cell {
+            let leases: Vec<Lease> = held.iter().map(|held| held.lease.clone()).collect();
+            let verdicts = self.store.renew(cell, &leases).await?;
+            for (held, verdict) in held.iter().zip(verdicts) {
+                match verdict {
+                    Renewal::Renewed => {
+                        kept.renewed += 1;
+                        continue;
+                    }
+                    Renewal::Cancel => held.stop(StopReason::Cancel),
+                    Renewal::Overtime => held.stop(StopReason::Deadline),
+                    Renewal::Lost => held.stop(StopReason::Lost),
+                }
+                kept.stopped += 1;
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Renews at every interval until `stop`.
+    pub async fn run(&self, stop: CancellationToken) {
+        let mut interval = tokio::time::interval(self.every);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = interval.tick() => {}
+            }
+            if let Err(error) = self.tick().await {
+                let error = anyhow::Error::from(error);
+                tracing::warn!("leases were not renewed, will try again: failed to {error:#}");
+            }
+        }
+    }
+
+    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<Lease, Arc<Held>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,86 @@
+//! What an outside service that makes images looks like from here.
+//!
+//! An adapter gets a typed [`Call`] and a channel for its [`Update`]s and never sees the store: it
+//! can't write a job, publish an event or keep a file. The runner turns updates into transitions
+//! and artifacts. Every adapter keeps three rules: it stops within a second when the call's token
+//! is cancelled or its future is dropped, it yields every frame exactly once and in order, and it
+//! classifies its own failures, because only it knows what the service's answers mean.
+
+/// Draws real pictures from prompt and seed; no network, no key.
+pub mod builtin;
+
+use bytes::Bytes;
+use framewire_shared::domain::{Failure, FrameInput, MediaType};
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// One attempt's request to a provider.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// What to draw; its seed is always set.
+    pub input: FrameInput,
+    /// Ordinal of the attempt, from 1.
+    pub attempt: u32,
+    /// The provider's own handle from an attempt whose worker was lost, to resume instead of
+    /// paying twice.
+    pub checkpoint: Option<String>,
+    /// Fires at the deadline, on cancellation and when the lease is lost.
+    pub stop: CancellationToken,
+}
+
+/// What a running call yields.
+#[derive(Debug, Clone)]
+pub enum Update {
+    /// Steps done so far, over all frames of the job.
+    Progress {
+        /// Steps done.
+        step: u32,
+        /// Steps to do in all.
+        steps: u32,
+    },
+    /// A look at a frame that is not finished.
+    Preview {
+        /// Which frame, from 0.
+        index: u32,
+        /// Steps done of that frame.
+        step: u32,
+        /// The picture.
+        picture: Picture,
+    },
+    /// A finished frame.
+    Frame {
+        /// Which frame, from 0.
+        index: u32,
+        /// What it was drawn from.
+        seed: u64,
+        /// The picture.
+        picture: Picture,
+    },
+    /// The provider's handle of the running generation.
+    Checkpoint(String),
+}
+
+/// An encoded picture, not yet checked.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    /// What the provider says it is.
+    pub media_type: MediaType,
+    /// The encoded form.
+    pub bytes: Bytes,
+}
+
+/// The sending half of a call's updates; waits when the runner is behind.
+pub type Updates = mpsc::Sender<Update>;
+
+/// An outside service that makes images.
+pub trait Provider: Send + Sync + 'static {
+    /// Names it in events, logs and metrics.
+    fn name(&self) -> &'static str;
+
+    /// Makes the frames of one call.
+    ///
+    /// Returns after the last frame was yielded. Errors are classified; a stop is answered by
+    /// returning soon, with whatever result.
+    fn generate(&self, call: Call, updates: Updates) -> BoxFuture<'_, Result<(), Failure>>;
+}

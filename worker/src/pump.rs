@@ -1,0 +1,99 @@
+//! Pops jobs from the window while there is a free slot, and starts a runner for each.
+//!
+//! A slot is held before the pop, so what is popped can run at once. What a pop yields is a hint;
+//! the claim makes it ours or finds it gone, and either is normal. A hint that comes while we drain
+//! is left alone: the sweep offers it to somebody else.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use framewire_shared::domain::{Pool, WorkerId};
+use framewire_shared::store::Store;
+use framewire_shared::store::codec::Claim;
+use framewire_shared::store::window::{Hint, Popper};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::provider::Provider;
+use crate::runner::Runner;
+
+/// Pause after a failed pop, so that a Redis that is down is not hammered.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Pops and starts; see the module.
+pub struct Pump {
+    /// Who claims.
+    pub worker: WorkerId,
+    /// Where claims go.
+    pub store: Store,
+    /// Where hints come from.
+    pub popper: Popper,
+    /// Runs what is claimed.
+    pub runner: Arc<Runner>,
+    /// Who draws for each pool.
+    pub providers: HashMap<Pool, Arc<dyn Provider>>,
+    /// Free slots.
+    pub slots: Arc<Semaphore>,
+}
+
+impl Pump {
+    /// Pops and starts until `drain`; gives what still runs.
+    pub async fn run(mut self, drain: CancellationToken) -> JoinSet<()> {
+        let mut running = JoinSet::new();
+        loop {
+            while running.try_join_next().is_some() {}
+            let slot = tokio::select! {
+                () = drain.cancelled() => return running,
+                slot = self.slots.clone().acquire_owned() => slot,
+            };
+            let Ok(slot) = slot else { return running };
+            match self.popper.pop().await {
+                Ok(Some(_)) if drain.is_cancelled() => return running,
+                Ok(Some(hint)) => {
+                    self.start(hint, slot, &mut running);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let error = anyhow::Error::from(error);
+                    tracing::warn!("no jobs are taken for now: failed to {error:#}");
+                    tokio::select! {
+                        () = drain.cancelled() => return running,
+                        () = tokio::time::sleep(PAUSE) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Claims a popped job and runs it, beside the next pop.
+    fn start(&self, hint: Hint, slot: OwnedSemaphorePermit, running: &mut JoinSet<()>) {
+        let Some(provider) = self.providers.get(&hint.pool).cloned() else {
+            return;
+        };
+        let (store, runner, worker) =
+            (self.store.clone(), self.runner.clone(), self.worker.clone());
+        running.spawn(async move {
+            // Held until the job is settled, so that slots bound what runs.
+            let _slot = slot;
+            match store.claim(&hint.job, &worker, provider.name()).await {
+                Ok(Claim::Claimed(claimed)) => {
+                    let (attempt, fence) = (claimed.attempt, claimed.fence);
+                    tracing::debug!(job = %hint.job, attempt, %fence, "claimed");
+                    let settled = runner.run(hint.job.clone(), claimed, provider).await;
+                    tracing::info!(job = %hint.job, attempt, "job is {settled:?}");
+                }
+                Ok(Claim::Gone(state)) => {
+                    tracing::debug!(job = %hint.job, ?state, "a popped job was gone");
+                }
+                // It may have been claimed all the same; then its lease passes, and it is offered
+                // again.
+                Err(error) => {
+                    let error = anyhow::Error::from(error);
+                    tracing::warn!(job = %hint.job, "a popped job was not claimed: failed to {error:#}");
+                }
+            }
+        });
+    }
+}

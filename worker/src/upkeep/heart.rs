@@ -1,0 +1,55 @@
+//! Says that this worker lives and how many slots it has.
+//!
+//! The sum over all living workers is a pool's capacity, and the window is never filled beyond it.
+//! A worker that is not heard of for [`LIFETIME`] counts nothing; one that drains says so at once.
+
+use std::time::Duration;
+
+use framewire_shared::domain::{Pool, WorkerId};
+use framewire_shared::store::{Store, StoreError};
+use tokio_util::sync::CancellationToken;
+
+/// How long a worker is believed to live without a word.
+pub const LIFETIME: Duration = Duration::from_secs(5);
+/// How often it says one.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Beats for one worker.
+pub struct Heart {
+    /// Where it is heard.
+    pub store: Store,
+    /// Whose it is.
+    pub worker: WorkerId,
+    /// The pools it serves.
+    pub pools: Vec<Pool>,
+    /// Jobs it can run at the same time.
+    pub slots: u32,
+}
+
+impl Heart {
+    /// Beats once, in every pool of every cell.
+    pub async fn tick(&self) -> Result<(), StoreError> {
+        self.say(self.slots).await
+    }
+
+    /// Takes the worker's slots out, so that nothing is admitted for it any more.
+    pub async fn last(&self) -> Result<(), StoreError> {
+        self.say(0).await
+    }
+
+    async fn say(&self, slots: u32) -> Result<(), StoreError> {
+        for cell in self.store.cells() {
+            for pool in &self.pools {
+                self.store
+                    .heartbeat(cell, pool, &self.worker, slots, LIFETIME)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Beats until `stop`.
+    pub async fn run(&self, stop: CancellationToken) {
+        super::every(INTERVAL, stop, "the heartbeat", || self.tick()).await;
+    }
+}

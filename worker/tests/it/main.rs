@@ -1,0 +1,5 @@
+//! The worker against a real Redis and a real folder.
+
+mod world;
+mod runner;
+mod process;
