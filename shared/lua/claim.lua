@@ -7,7 +7,7 @@
 -- Emits   started {attempt, provider}
 local id, worker, lease_ms, provider = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 
-local j = load(id)
+local j = load(id, 'attempt_limit', 'model', 'input', 'checkpoint')
 if not j then return {'gone', 'missing'} end
 -- Only an admitted job may run: the window is where the caps are kept.
 if j.state ~= 'queued' or not redis.call('ZSCORE', root .. 'out:' .. j.pool, id) then
@@ -26,6 +26,4 @@ redis.call('HSET', j.key, 'state', 'processing', 'v', j.v, 'fence', fence,
   'attempt_count', attempt, 'locked_by', worker, 'locked_at', now, 'started_at', now,
   'updated_at', now, 'provider', provider)
 emit(j, 'started', '{"attempt":' .. attempt .. ',"provider":"' .. provider .. '"}')
-
-local f = redis.call('HMGET', j.key, 'attempt_limit', 'model', 'input', 'checkpoint')
-return {'claimed', fence, attempt, f[1], f[2], f[3], f[4] or ''}
+return {'claimed', fence, attempt, j[11], j[12], j[13], j[14] or ''}

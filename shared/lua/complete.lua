@@ -8,13 +8,12 @@
 local id, fence, generate_ms, upload_ms, retention_ms =
   ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 
-local j = load(id)
+local j = load(id, 'artifacts', 'started_at')
 if j and j.state == 'completed' and j.fence == fence then return {'already'} end
 if not owns(j, fence) then return {'lost', j and j.state or 'missing'} end
 if j.state ~= 'uploading' then return {'refused', j.state} end
 
-local f = redis.call('HMGET', j.key, 'artifacts', 'started_at')
-local started_at, queued_at = tonumber(f[2]), tonumber(j.queued_at)
+local started_at, queued_at = tonumber(j[12]), tonumber(j.queued_at)
 local timings = '{"queue_ms":' .. started_at - queued_at .. ',"generate_ms":' .. generate_ms
   .. ',"upload_ms":' .. upload_ms .. ',"total_ms":' .. now - queued_at .. '}'
 redis.call('HSET', j.key, 'timings', timings)
@@ -27,5 +26,5 @@ redis.call('HSET', pool, 'service_ms',
 
 leave(j)
 finish(j, 'completed', retention_ms, 'completed',
-  '{"frames":' .. (f[1] or '[]') .. ',"timings":' .. timings .. '}')
+  '{"frames":' .. (j[11] or '[]') .. ',"timings":' .. timings .. '}')
 return {'completed'}

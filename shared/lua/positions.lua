@@ -12,7 +12,7 @@ for _, id in ipairs(redis.call('ZRANGE', root .. 'active:' .. session, 0, limit 
   local j = load(id)
   local ahead = j and j.state == 'queued' and ahead_of(j)
   if ahead then
-    for _, word in ipairs({id, j.v, ahead, wait_json(j.pool, ahead)}) do
+    for _, word in ipairs({id, j.v, ahead, wait_json(load_of(j.pool), ahead)}) do
       places[#places + 1] = word
     end
   end

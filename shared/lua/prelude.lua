@@ -1,11 +1,12 @@
 -- Stands before every script: the clock, the event, and the few moves that transitions share.
 --
 -- KEYS[1] is always '<prefix>{cell}:config'; every other key of the cell is built from its root, so
--- all keys of a script share one hash tag. ARGV[1] is always the caller's nonce. The key table with
--- types and lifetimes is src/store/keys.rs. Lua does not roll back: add before remove.
+-- all keys of a script share one hash tag. ARGV[1] is always the caller's nonce, eight characters,
+-- with a '+' behind it when the connection broke and the same call is sent a second time. The key
+-- table with types and lifetimes is src/store/keys.rs. Lua does not roll back: add before remove.
 
 local root = string.sub(KEYS[1], 1, -7)
-local nonce = ARGV[1]
+local nonce, sent_again = string.sub(ARGV[1], 1, 8), #ARGV[1] > 8
 local time = redis.call('TIME') --@clock
 local instant = tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000
 local now = math.floor(instant)
@@ -50,16 +51,17 @@ local function whisper(j, kind, body)
   redis.call('PUBLISH', root .. 'stream:' .. j.session, event) --@publish
 end
 
--- Reads what transitions need of a job; nil when there is no such job.
-local function load(id)
-  local f = redis.call('HMGET', root .. 'job:' .. id, 'state', 'fence', 'session', 'pool',
-    'priority', 'v', 'queued_at', 'attempt_count', 'cancel_requested', 'run_by')
-  if not f[1] then return nil end
-  return {
-    id = id, key = root .. 'job:' .. id, state = f[1], fence = f[2], session = f[3], pool = f[4],
-    line = f[4] .. ':' .. f[5], v = tonumber(f[6]), queued_at = f[7],
-    attempt_count = tonumber(f[8]), cancel_requested = f[9], run_by = f[10],
-  }
+-- Reads what transitions need of a job, and the fields that are named besides (from j[11] on); nil
+-- when there is no such job.
+local function load(id, ...)
+  local key = root .. 'job:' .. id
+  local j = redis.call('HMGET', key, 'state', 'fence', 'session', 'pool', 'priority', 'v',
+    'queued_at', 'attempt_count', 'cancel_requested', 'run_by', ...)
+  if not j[1] then return nil end
+  j.id, j.key, j.state, j.fence, j.session, j.pool = id, key, j[1], j[2], j[3], j[4]
+  j.line, j.v, j.queued_at = j[4] .. ':' .. j[5], tonumber(j[6]), j[7]
+  j.attempt_count, j.cancel_requested, j.run_by = tonumber(j[8]), j[9], j[10]
+  return j
 end
 
 -- Tells whether a worker with this fence still owns the job.
@@ -72,15 +74,23 @@ local function session_cap()
   return tonumber(redis.call('HGET', KEYS[1], 'session_cap') or SESSION_CAP)
 end
 
+-- Reads how much a pool may run and how much it does.
+local function load_of(pool)
+  local p = redis.call('HMGET', root .. 'pool:' .. pool, 'capacity', 'cap', 'beat', 'service_ms')
+  return {
+    slots = math.min(tonumber(p[1] or 0), tonumber(p[2] or math.huge)), beat = tonumber(p[3] or 0),
+    service_ms = tonumber(p[4]), running = redis.call('ZCARD', root .. 'lease:' .. pool),
+  }
+end
+
 -- Fills the window of a pool: as many jobs as may run now, classes by the pattern, sessions by
 -- least recently served. A job in the window may always run, so no popped job is ever put back.
-local function admit(pool)
-  local key = root .. 'pool:' .. pool
-  local p = redis.call('HMGET', key, 'capacity', 'cap', 'beat')
-  local room = math.min(tonumber(p[1] or 0), tonumber(p[2] or math.huge))
-    - redis.call('ZCARD', root .. 'lease:' .. pool) - redis.call('ZCARD', root .. 'out:' .. pool)
+local function admit(pool, its)
+  its = its or load_of(pool)
+  local room = its.slots - its.running
+  if room > 0 then room = room - redis.call('ZCARD', root .. 'out:' .. pool) end
   if room <= 0 then return end
-  local cap, beat, admitted = session_cap(), tonumber(p[3] or 0), 0
+  local cap, beat, admitted = session_cap(), its.beat, 0
   while room > 0 do
     local class, session = PATTERN[beat % #PATTERN + 1], nil
     session = redis.call('ZRANGE', root .. 'turn:' .. pool .. ':' .. class, 0, 0)[1]
@@ -112,7 +122,7 @@ local function admit(pool)
       end
     end
   end
-  if admitted > 0 then redis.call('HSET', key, 'beat', beat % #PATTERN) end
+  if admitted > 0 then redis.call('HSET', root .. 'pool:' .. pool, 'beat', beat % #PATTERN) end
 end
 
 -- Puts a job in its session's line, at the place its queued_at gives it.
@@ -177,21 +187,19 @@ local function ahead_of(j)
 end
 
 -- Estimates the wait behind `ahead` jobs, as JSON text; null while nobody could run it.
-local function wait_json(pool, ahead)
-  local p = redis.call('HMGET', root .. 'pool:' .. pool, 'capacity', 'cap', 'service_ms')
-  local slots = math.min(tonumber(p[1] or 0), tonumber(p[2] or math.huge))
-  if slots <= 0 or not ahead then return 'null' end
-  local before = ahead + redis.call('ZCARD', root .. 'lease:' .. pool) - slots + 1
+local function wait_json(its, ahead)
+  if its.slots <= 0 or not ahead then return 'null' end
+  local before = ahead + its.running - its.slots + 1
   if before <= 0 then return '0' end
-  if not p[3] then return 'null' end
-  return string.format('%.0f', before * tonumber(p[3]) / slots)
+  if not its.service_ms then return 'null' end
+  return string.format('%.0f', before * its.service_ms / its.slots)
 end
 
 -- Body of a queued event: why, where in the queue, and how long.
 local function queued_json(j, reason, more)
   local ahead = ahead_of(j)
   return '{"reason":"' .. reason .. '","position":' .. (ahead or 'null')
-    .. ',"estimated_wait_ms":' .. wait_json(j.pool, ahead) .. (more or '') .. '}'
+    .. ',"estimated_wait_ms":' .. wait_json(load_of(j.pool), ahead) .. (more or '') .. '}'
 end
 
 -- Sends a running job back to its old place in the queue without burning its attempt.
@@ -244,7 +252,7 @@ local function row(id)
   local j = load(id)
   local ahead = j.state == 'queued' and ahead_of(j) or nil
   table.insert(fields, 1, ahead or '')
-  table.insert(fields, 2, ahead and wait_json(j.pool, ahead) or 'null')
+  table.insert(fields, 2, ahead and wait_json(load_of(j.pool), ahead) or 'null')
   return fields
 end
 

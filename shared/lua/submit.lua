@@ -15,12 +15,12 @@ local id, session, pool, priority = ARGV[2], ARGV[3], ARGV[4], ARGV[6]
 local key, digest = ARGV[11], ARGV[12]
 local active, jobs = root .. 'active:' .. session, root .. 'jobs:' .. session
 
--- A call whose reply got lost on a broken connection is sent again by the client: the same id is the
--- same call, so it is answered as the first time and writes nothing.
-local known = redis.call('HMGET', root .. 'job:' .. id, 'session', 'created_at')
-if known[1] == session then
-  local ahead = ahead_of(load(id))
-  return {'accepted', tonumber(known[2]), ahead or 0, wait_json(pool, ahead)}
+-- The reply of the first call may have got lost: the same id is the same call, so it is answered as
+-- the first time and writes nothing.
+local known = sent_again and load(id, 'created_at')
+if known and known.session == session then
+  local ahead = ahead_of(known)
+  return {'accepted', known[11], ahead or 0, wait_json(load_of(pool), ahead)}
 end
 
 if key ~= '' then
@@ -33,9 +33,11 @@ end
 
 local unfinished = redis.call('ZCARD', active)
 if unfinished >= tonumber(ARGV[15]) then return {'session_full', unfinished} end
-local depth = 0
+-- The newest stands behind all of its own class and of the higher ones.
+local depth, ahead = 0, 0
 for _, class in ipairs(CLASSES) do
   depth = depth + redis.call('ZCARD', root .. 'queue:' .. pool .. ':' .. class)
+  if class == priority then ahead = depth end
 end
 if depth >= tonumber(ARGV[14]) then return {'queue_full', depth} end
 
@@ -53,13 +55,12 @@ if key ~= '' then
   redis.call('SET', root .. 'idem:' .. session .. ':' .. key, id .. ' ' .. digest, 'PX', ARGV[13])
 end
 redis.call('ZADD', active, now, id)
-redis.call('ZADD', jobs, now, id)
+if redis.call('LPUSH', jobs, id) > tonumber(ARGV[16]) then redis.call('RPOP', jobs) end
 if unfinished == 0 then redis.call('EXPIRE', jobs, ARGV[17]) end
-if redis.call('ZCARD', jobs) > tonumber(ARGV[16]) then redis.call('ZPOPMIN', jobs) end
 enqueue(j)
 
-local ahead = ahead_of(j)
-local wait = wait_json(pool, ahead)
+local its_pool = load_of(pool)
+local wait = wait_json(its_pool, ahead)
 emit(j, 'queued', '{"reason":"submitted","position":' .. ahead .. ',"estimated_wait_ms":' .. wait .. '}')
-admit(pool)
+admit(pool, its_pool)
 return {'accepted', now, ahead, wait}

@@ -13,8 +13,8 @@
 //! | `job:<id>` | hash | the job, as text fields | all transitions | retention after the end |
 //! | `queue:<line>` | zset | the ledger: every unclaimed job that is not delayed → queued at | submit, claim, … | `queue_max` per pool |
 //! | `wait:<line>:<session>` | zset | a session's own line: job → queued at | submit, admit, … | `session_max` |
-//! | `turn:<line>` | zset | sessions with something waiting and room under their cap → last served | submit, admit, … | waiting sessions |
-//! | `held:<session>` | set | lines that left `turn` because the session is at its cap | admit, free | lines |
+//! | `turn:<line>` | zset | sessions with something waiting, but for those found at their cap → last served | submit, admit, … | waiting sessions |
+//! | `held:<session>` | set | lines taken out of `turn` because the session was found at its cap | admit, free | lines |
 //! | `ready:<line>` | zset | **the window workers BZPOPMIN**: job → admitted at | admit, sweep | free slots |
 //! | `out:<pool>` | zset | admitted, not yet claimed: job → offered at | admit, claim, sweep | free slots |
 //! | `lease:<pool>` | zset | **the running set**: job → lease expiry | claim, renew, ends | capacity |
@@ -22,7 +22,7 @@
 //! | `delayed:<pool>` | zset | failed attempts that wait for their next: job → due | fail, sweep | retries |
 //! | `deadline:<pool>` | zset | unstarted jobs with a start-by: job → run_by | submit, claim, sweep | queued jobs |
 //! | `active:<session>` | zset | unfinished jobs: job → submitted at | submit, ends | `session_max` |
-//! | `jobs:<session>` | zset | all jobs still listed: job → submitted at | submit | `listed_max`, 7 days |
+//! | `jobs:<session>` | list | all jobs still listed, newest first | submit | `listed_max`, 7 days |
 //! | `dead` | zset | dead letters: failed job → failed at | fail, sweep | `dead_max`, retention |
 //! | `idem:<session>:<key>` | string | `<job id> <digest of the request>` | submit | 24 h |
 //! | `stream:<session>` | list | the newest events, two lines of text each | every transition | 256, 15 min |
@@ -57,7 +57,7 @@ pub const TYPES: [(&str, &str); 24] = [
     ("delayed", "zset"),
     ("deadline", "zset"),
     ("active", "zset"),
-    ("jobs", "zset"),
+    ("jobs", "list"),
     ("dead", "zset"),
     ("idem", "string"),
     ("stream", "list"),

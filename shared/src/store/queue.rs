@@ -291,15 +291,15 @@ impl Store {
         let start: i64 = match after {
             None => 0,
             Some(job) => {
-                let rank: Option<i64> = self
-                    .command(redis::cmd("ZREVRANK").arg(&key).arg(job.as_str()))
+                let place: Option<i64> = self
+                    .command(redis::cmd("LPOS").arg(&key).arg(job.as_str()))
                     .await?;
-                rank.map_or(0, |rank| rank + 1)
+                place.map_or(0, |place| place + 1)
             }
         };
         let stop = start + i64::from(limit);
         let ids: Vec<String> = self
-            .command(redis::cmd("ZREVRANGE").arg(&key).arg(start).arg(stop))
+            .command(redis::cmd("LRANGE").arg(&key).arg(start).arg(stop))
             .await?;
         let page: Vec<&str> = ids
             .iter()

@@ -68,17 +68,24 @@ impl Store {
         cell: Cell,
         arguments: &[&str],
     ) -> Result<Reply, StoreError> {
-        let mut invocation = script.key(keys::config(cell));
-        invocation.arg(nonce());
-        for argument in arguments {
-            invocation.arg(*argument);
-        }
         let mut connection = self.connection.clone();
+        let invocation = |nonce: String| {
+            let mut invocation = script.key(keys::config(cell));
+            invocation.arg(nonce);
+            for argument in arguments {
+                invocation.arg(*argument);
+            }
+            invocation
+        };
+        let nonce = nonce();
         let value: redis::Value = self
             .in_time(async {
-                match invocation.invoke_async(&mut connection).await {
+                match invocation(nonce.clone())
+                    .invoke_async(&mut connection)
+                    .await
+                {
                     Err(error) if error.is_unrecoverable_error() => {
-                        invocation.invoke_async(&mut connection).await
+                        invocation(nonce + "+").invoke_async(&mut connection).await
                     }
                     answer => answer,
                 }
