@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use framewire_shared::domain::{Pool, RetryPolicy, WorkerId};
+use framewire_shared::service::failpoint;
 use framewire_shared::service::settings::{Provider as ProviderName, Settings};
 use framewire_shared::service::shutdown::Shutdown;
 use framewire_shared::store::Store;
@@ -132,6 +133,7 @@ impl App {
         }
         // 2. What runs may finish, within the grace.
         tracing::info!(running = running.len(), "draining");
+        failpoint::hit("draining");
         tokio::select! {
             () = all_done(&mut running) => {}
             () = shutdown.stop.cancelled() => {}

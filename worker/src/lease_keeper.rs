@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use framewire_shared::domain::Cell;
+use framewire_shared::service::failpoint;
 use framewire_shared::store::codec::Renewal;
 use framewire_shared::store::queue::Lease;
 use framewire_shared::store::{Store, StoreError};
@@ -138,6 +139,7 @@ impl LeaseKeeper {
         for (cell, held) in by_cell {
             let leases: Vec<Lease> = held.iter().map(|held| held.lease.clone()).collect();
             let verdicts = self.store.renew(cell, &leases).await?;
+            failpoint::hit("renewed");
             for (held, verdict) in held.iter().zip(verdicts) {
                 match verdict {
                     Renewal::Renewed => {

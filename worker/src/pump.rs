@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use framewire_shared::domain::{Pool, WorkerId};
+use framewire_shared::service::failpoint;
 use framewire_shared::store::Store;
 use framewire_shared::store::codec::Claim;
 use framewire_shared::store::window::{Hint, Popper};
@@ -52,6 +53,7 @@ impl Pump {
             match self.popper.pop().await {
                 Ok(Some(_)) if drain.is_cancelled() => return running,
                 Ok(Some(hint)) => {
+                    failpoint::hit("popped");
                     self.start(hint, slot, &mut running);
                 }
                 Ok(None) => {}
@@ -77,8 +79,10 @@ impl Pump {
         running.spawn(async move {
             // Held until the job is settled, so that slots bound what runs.
             let _slot = slot;
+            failpoint::hit("claim_before");
             match store.claim(&hint.job, &worker, provider.name()).await {
                 Ok(Claim::Claimed(claimed)) => {
+                    failpoint::hit("claim_after");
                     let (attempt, fence) = (claimed.attempt, claimed.fence);
                     tracing::debug!(job = %hint.job, attempt, %fence, "claimed");
                     let settled = runner.run(hint.job.clone(), claimed, provider).await;

@@ -14,6 +14,7 @@ use framewire_shared::domain::{
     Artifact, ArtifactId, ErrorCode, Failure, FrameInput, JobId, Preview, Progress, RetryPolicy,
     State,
 };
+use framewire_shared::service::failpoint;
 use framewire_shared::store::blobs::Blobs;
 use framewire_shared::store::codec::{Cancel, Claimed, Completed, Failed, Noted, Released};
 use framewire_shared::store::queue::Lease;
@@ -130,7 +131,10 @@ impl Runner {
         upload: Duration,
     ) -> Settled {
         let lease = &held.lease;
-        match until_answered(held, || self.store.complete(lease, generate, upload)).await {
+        failpoint::hit("complete_before");
+        let answer = until_answered(held, || self.store.complete(lease, generate, upload)).await;
+        failpoint::hit("complete_after");
+        match answer {
             Some(Completed::Completed) => Settled::Completed,
             Some(Completed::Lost(_) | Completed::Refused(_)) | None => Settled::Abandoned,
         }
@@ -295,7 +299,10 @@ impl Attempt<'_> {
         last: &mut Option<(u32, u64, Picture)>,
     ) -> Result<(), Interrupted> {
         match update {
-            Update::Progress { step, steps } => self.note_progress(step, steps).await,
+            Update::Progress { step, steps } => {
+                failpoint::hit("calling");
+                self.note_progress(step, steps).await
+            }
             Update::Preview {
                 index,
                 step,
@@ -390,6 +397,7 @@ impl Attempt<'_> {
                 let detail = format!("{:#}", anyhow::Error::from(error));
                 Failure::new(ErrorCode::Temporary, "the frame could not be stored").detail(detail)
             })?;
+        failpoint::hit("frame_stored");
         self.frames.push(Artifact {
             index,
             url: id.url(),
@@ -401,7 +409,9 @@ impl Attempt<'_> {
             seed,
         });
         self.must(|| self.runner.store.announce_frame(self.lease(), &self.frames))
-            .await
+            .await?;
+        failpoint::hit("frame_announced");
+        Ok(())
     }
 
     fn artifact_id(&self, slot: Slot, picture: &Picture) -> ArtifactId {

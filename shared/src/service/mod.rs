@@ -6,3 +6,5 @@ pub mod settings;
 pub mod telemetry;
 /// Stopping in two stages.
 pub mod shutdown;
+/// Points at which the crash suite kills a process.
+pub mod failpoint;

@@ -3,3 +3,4 @@
 mod world;
 mod runner;
 mod process;
+mod crash;

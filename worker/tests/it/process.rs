@@ -9,10 +9,10 @@ use nix::unistd::Pid;
 
 use crate::world::World;
 
-struct Worker(Option<Child>);
+pub(crate) struct Worker(Option<Child>);
 
 impl Worker {
-    fn start(world: &World, settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(world: &World, settings: &[(&str, &str)]) -> Self {
         let child = command(world)
             .envs(settings.iter().copied())
             .spawn()
@@ -20,12 +20,12 @@ impl Worker {
         Self(Some(child))
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = self.0.as_ref().unwrap().id();
         kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
     }
 
-    fn wait(mut self) -> ExitStatus {
+    pub(crate) fn wait(mut self) -> ExitStatus {
         self.0.take().unwrap().wait().unwrap()
     }
 }
@@ -55,7 +55,7 @@ fn command(world: &World) -> Command {
     command
 }
 
-fn input(steps: u32, step_ms: u64) -> FrameInput {
+pub(crate) fn input(steps: u32, step_ms: u64) -> FrameInput {
     let base = FrameInput::new("a lighthouse at night");
     FrameInput {
         width: 64,
@@ -67,7 +67,7 @@ fn input(steps: u32, step_ms: u64) -> FrameInput {
     }
 }
 
-async fn reaches(world: &World, job: &framewire_shared::domain::JobId, state: State) {
+pub(crate) async fn reaches(world: &World, job: &framewire_shared::domain::JobId, state: State) {
     until(state.as_str(), async || {
         (world.job(job).await.state == state).then_some(())
     })
