@@ -3,17 +3,17 @@
 //! A worker is stateless: all it needs of a job comes with the claim, all it has done leaves through
 //! the store and the artifact store. Killed at any instruction it loses nothing but time.
 
-/// Pops jobs from the window while there is a free slot, and starts a runner for each.
+// Pops jobs from the window while there is a free slot, and starts a runner for each.
 pub mod pump;
-/// One attempt, from claim to settlement.
+// One attempt, from claim to settlement.
 pub mod runner;
-/// Renews the leases of what runs, and carries bad news to the runners.
+// Renews the leases of what runs, and carries bad news to the runners.
 pub mod lease_keeper;
-/// Whether a provider's bytes are the picture that was promised.
+// Whether a provider's bytes are the picture that was promised.
 pub mod picture_check;
-/// The services that make images.
+// The services that make images.
 pub mod provider;
-/// What runs beside the jobs: heartbeat, sweep, clearing away.
+// What runs beside the jobs: heartbeat, sweep, clearing away.
 pub mod upkeep;
-/// Puts the parts together and runs them until told to stop.
+// Puts the parts together and runs them until told to stop.
 pub mod app;

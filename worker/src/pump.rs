@@ -50,8 +50,12 @@ impl Pump {
                 slot = self.slots.clone().acquire_owned() => slot,
             };
             let Ok(slot) = slot else { return running };
-            match self.popper.pop().await {
-                Ok(Some(_)) if drain.is_cancelled() => return running,
+            let popped = tokio::select! {
+                // The popper goes with us, and its socket with it: Redis forgets the pop.
+                () = drain.cancelled() => return running,
+                popped = self.popper.pop() => popped,
+            };
+            match popped {
                 Ok(Some(hint)) => {
                     failpoint::hit("popped");
                     self.start(hint, slot, &mut running);

@@ -5,23 +5,23 @@
 //! The one table of transitions lives in [`job`]; the Lua scripts execute the same table, and the
 //! model test checks that the two agree.
 
-/// Names of things: cell, job, session, worker, pool.
+// Names of things: cell, job, session, worker, pool.
 pub mod id;
-/// The three classes inside a pool.
+// The three classes inside a pool.
 pub mod priority;
-/// What a frame is asked to be, with every bound by name.
+// What a frame is asked to be, with every bound by name.
 pub mod input;
-/// States, the transition table, and the job as it is stored.
+// States, the transition table, and the job as it is stored.
 pub mod job;
-/// The right to work on a job, and the number that proves it.
+// The right to work on a job, and the number that proves it.
 pub mod lease;
-/// How often and when a job is tried again.
+// How often and when a job is tried again.
 pub mod attempt;
-/// Why an attempt failed, for users and for operators.
+// Why an attempt failed, for users and for operators.
 pub mod failure;
-/// A frame's stored form.
+// A frame's stored form.
 pub mod artifact;
-/// What subscribers are told, and their position in it.
+// What subscribers are told, and their position in it.
 pub mod event;
 
 pub use artifact::{Artifact, ArtifactId, MediaType, Preview};

@@ -1,10 +1,10 @@
 //! What a well-behaved process needs, whichever it is.
 
-/// The settings of all processes, parsed once.
+// The settings of all processes, parsed once.
 pub mod settings;
-/// Logs.
+// Logs.
 pub mod telemetry;
-/// Stopping in two stages.
+// Stopping in two stages.
 pub mod shutdown;
-/// Points at which the crash suite kills a process.
+// Points at which the crash suite kills a process.
 pub mod failpoint;

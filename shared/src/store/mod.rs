@@ -7,25 +7,25 @@
 //! and event together. A call that failed with [`StoreError::Unavailable`] may or may not have
 //! happened; each method says what calling it again does.
 
-/// The table of all keys.
+// The table of all keys.
 pub mod keys;
-/// The Lua files, loaded once and run by digest.
+// The Lua files, loaded once and run by digest.
 mod script;
-/// Words of a script's reply into one enum per script; pure.
+// Words of a script's reply into one enum per script; pure.
 pub mod codec;
-/// One method per transition.
+// One method per transition.
 pub mod queue;
-/// The dispatch window: BZPOPMIN on a connection of its own.
+// The dispatch window: BZPOPMIN on a connection of its own.
 pub mod window;
-/// Heartbeats and the sweep.
+// Heartbeats and the sweep.
 pub mod upkeep;
-/// Reading a session's events: replay, snapshot, and the live tail.
+// Reading a session's events: replay, snapshot, and the live tail.
 pub mod stream;
-/// Session tokens.
+// Session tokens.
 pub mod sessions;
-/// What start-up checks and operators ask.
+// What start-up checks and operators ask.
 pub mod operate;
-/// The artifacts' bytes.
+// The artifacts' bytes.
 pub mod blobs;
 
 use std::sync::Arc;

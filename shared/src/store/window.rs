@@ -2,8 +2,8 @@
 //!
 //! What a pop yields is a *hint*: the job is still in the ledger and in `out`, so a popper that dies
 //! with it loses nothing; the sweep offers it again. Three traps of a blocking pop are closed here.
-//! The command never stands in a `select!`, because a dropped future still pops at the server. The
-//! connection's response timeout is longer than the block, because redis-rs would otherwise give up
+//! A pop is awaited to its end or its popper is dropped with it, because a dropped future alone still
+//! pops at the server. The connection's response timeout is longer than the block, because redis-rs would otherwise give up
 //! after half a second while the server goes on. And a connection that stays silent past its block
 //! is dropped, not reused: it may be half open, or its server demoted.
 
@@ -15,7 +15,7 @@ use redis::AsyncConnectionConfig;
 use super::{Store, StoreError, connection_info, keys};
 use crate::domain::{JobId, Pool, Priority};
 
-/// How long one pop waits; a drain waits for it, so it is short.
+/// How long one pop waits; a dead connection is noticed soon after it, so it is short.
 pub const BLOCK: Duration = Duration::from_secs(1);
 /// Silence after which the connection is given up.
 const WATCHDOG: Duration = Duration::from_millis(2_500);
@@ -72,8 +72,8 @@ impl Store {
 impl Popper {
     /// Waits up to [`BLOCK`] for a job; `None` if there was none.
     ///
-    /// Must be awaited to its end: dropped midway, the server still pops, and the job waits for the
-    /// sweep. Errors: the connection is gone or silent; the next call makes a new one.
+    /// Must be awaited to its end, or the popper be dropped too: on a connection that lives on the
+    /// server still pops, and the job waits for the sweep. Errors: the connection is gone or silent; the next call makes a new one.
     pub async fn pop(&mut self) -> Result<Option<Hint>, StoreError> {
         let mut connection = match self.held.take() {
             Some(connection) => connection,

@@ -1,10 +1,10 @@
 //! A private redis-server and builders, for the tests of every crate.
 
-/// A redis-server of one's own, on a unix socket in a folder that goes with it.
+// A redis-server of one's own, on a unix socket in a folder that goes with it.
 pub mod redis_server;
-/// Short ways to sessions and submissions.
+// Short ways to sessions and submissions.
 pub mod builders;
-/// Waiting for a condition, with an end.
+// Waiting for a condition, with an end.
 pub mod wait;
 
 pub use builders::{prompt, submission};

@@ -6,7 +6,7 @@
 //! is cancelled or its future is dropped, it yields every frame exactly once and in order, and it
 //! classifies its own failures, because only it knows what the service's answers mean.
 
-/// Draws real pictures from prompt and seed; no network, no key.
+// Draws real pictures from prompt and seed; no network, no key.
 pub mod builtin;
 
 use bytes::Bytes;

@@ -1,10 +1,10 @@
 //! What runs beside the jobs: one file per role, each with `tick` (one pass) and `run`.
 
-/// Says that this worker lives and how many slots it has.
+// Says that this worker lives and how many slots it has.
 pub mod heart;
-/// Has broken things mended.
+// Has broken things mended.
 pub mod sweeper;
-/// Removes frames whose jobs are gone.
+// Removes frames whose jobs are gone.
 pub mod janitor;
 
 use std::time::Duration;

@@ -108,15 +108,15 @@ fn command() -> impl Strategy<Value = Command> {
         6 => Just(Command::Pop),
         6 => (0..4_usize).prop_map(|pop| Command::ClaimPopped { pop }),
         1 => job.clone().prop_map(|job| Command::Claim { job }),
-        8 => (job.clone(), any::<bool>(), stale.clone())
+        8 => (job.clone(), any::<bool>(), stale)
             .prop_map(|(job, uploading, stale)| Command::Advance { job, uploading, stale }),
-        2 => (job.clone(), stale.clone()).prop_map(|(job, stale)| Command::Note { job, stale }),
-        3 => (job.clone(), stale.clone()).prop_map(|(job, stale)| Command::Announce { job, stale }),
-        3 => (job.clone(), stale.clone()).prop_map(|(job, stale)| Command::Renew { job, stale }),
-        4 => (job.clone(), stale.clone()).prop_map(|(job, stale)| Command::Complete { job, stale }),
-        3 => (job.clone(), any::<bool>(), stale.clone())
+        2 => (job.clone(), stale).prop_map(|(job, stale)| Command::Note { job, stale }),
+        3 => (job.clone(), stale).prop_map(|(job, stale)| Command::Announce { job, stale }),
+        3 => (job.clone(), stale).prop_map(|(job, stale)| Command::Renew { job, stale }),
+        4 => (job.clone(), stale).prop_map(|(job, stale)| Command::Complete { job, stale }),
+        3 => (job.clone(), any::<bool>(), stale)
             .prop_map(|(job, retry, stale)| Command::Fail { job, retry, stale }),
-        2 => (job.clone(), stale.clone()).prop_map(|(job, stale)| Command::Release { job, stale }),
+        2 => (job.clone(), stale).prop_map(|(job, stale)| Command::Release { job, stale }),
         3 => job.clone().prop_map(|job| Command::Cancel { job }),
         1 => (job.clone(), stale).prop_map(|(job, stale)| {
             Command::CancelledByWorker { job, stale }

@@ -8,43 +8,43 @@
 //! input; only the pacing here knows time. Pixels are computed on blocking threads, row by row
 //! with a look at the token before each, so a stop or a drop ends the work within milliseconds.
 
-/// Misbehaviour on request.
+// Misbehaviour on request.
 mod faults;
-/// Reproducible chance: hash, dice, noise.
+// Reproducible chance: hash, dice, noise.
 mod chance;
-/// Colours of a mood.
+// Colours of a mood.
 mod palette;
-/// The words it knows.
+// The words it knows.
 mod words;
-/// What is in the picture.
+// What is in the picture.
 mod scene;
-/// A scene on a canvas.
+// A scene on a canvas.
 mod paint;
-/// Coarse samples of soft things.
+// Coarse samples of soft things.
 mod map;
-/// Sun, moon, stars, clouds.
+// Sun, moon, stars, clouds.
 mod sky;
-/// Layers of ground, and water.
+// Layers of ground, and water.
 mod land;
-/// Which layers a place has.
+// Which layers a place has.
 mod terrain;
-/// One layer of ground.
+// One layer of ground.
 mod ridge;
-/// Houses with windows.
+// Houses with windows.
 mod blocks;
-/// Planets.
+// Planets.
 mod space;
-/// Abstract folds.
+// Abstract folds.
 mod silk;
-/// Foxes and lighthouses in the scene.
+// Foxes and lighthouses in the scene.
 mod figures;
-/// Draws them in the scene's light.
+// Draws them in the scene's light.
 mod brush;
-/// Their outlines.
+// Their outlines.
 mod shapes;
-/// The look of an unfinished picture.
+// The look of an unfinished picture.
 mod develop;
-/// Pictures as bytes.
+// Pictures as bytes.
 mod encode;
 
 use std::sync::Arc;
