@@ -198,13 +198,21 @@ impl Store {
         vec![Cell::FIRST]
     }
 
-    /// Runs a plain command under the outer timeout.
+    /// Runs a plain command under the outer timeout; all of them may run twice.
     async fn command<T: redis::FromRedisValue>(
         &self,
         command: &redis::Cmd,
     ) -> Result<T, StoreError> {
         let mut connection = self.connection.clone();
-        self.in_time(command.query_async(&mut connection)).await
+        self.in_time(async {
+            match command.query_async(&mut connection).await {
+                Err(error) if error.is_unrecoverable_error() => {
+                    command.query_async(&mut connection).await
+                }
+                answer => answer,
+            }
+        })
+        .await
     }
 
     /// Waits for a reply, and not longer than a caller may be kept: reconnecting alone is not

@@ -35,9 +35,8 @@ impl Store {
             URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
         );
         let key = keys::session(&id);
-        let mut pipeline = redis::pipe();
-        pipeline
-            .atomic()
+        let mut both = redis::pipe();
+        both.atomic()
             .hset_multiple(
                 &key,
                 &[("id", id.as_str()), ("token_sha256", &digest(&token))],
@@ -46,7 +45,16 @@ impl Store {
             .expire(&key, SESSION_LIFETIME.as_secs().cast_signed())
             .ignore();
         let mut connection = self.connection.clone();
-        let () = self.in_time(pipeline.query_async(&mut connection)).await?;
+        let () = self
+            .in_time(async {
+                match both.query_async(&mut connection).await {
+                    Err(error) if error.is_unrecoverable_error() => {
+                        both.query_async(&mut connection).await
+                    }
+                    answer => answer,
+                }
+            })
+            .await?;
         Ok(NewSession { id, token })
     }
 

@@ -1,0 +1,15 @@
+//! Makes cargo notice when a page is added or removed, and names the page that must be there.
+
+use std::path::Path;
+
+const STUDIO: &str = "web/studio";
+
+fn main() {
+    println!("cargo:rerun-if-changed={STUDIO}");
+    let index = Path::new(STUDIO).join("index.html");
+    assert!(
+        index.is_file(),
+        "gateway/{} is missing; the gateway has nothing to show at /studio",
+        index.display()
+    );
+}

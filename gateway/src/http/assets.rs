@@ -1,0 +1,98 @@
+//! The studio's files, compiled in (a debug build reads them from the source tree, so that a page
+//! can be edited and reloaded).
+//!
+//! A name is letters, digits, dots and dashes and stands in a table, so nothing beside the folder
+//! can be reached.
+//! The policy lets the page load from this gateway alone: a prompt that finds its way into the page
+//! as markup can neither run nor send anything anywhere.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{
+    CONTENT_SECURITY_POLICY, ETAG, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use actix_web::web::Path;
+use actix_web::{HttpRequest, HttpResponse};
+use rust_embed::RustEmbed;
+
+use super::access::no_route;
+use super::jobs::matches_etag;
+use super::problem::Problem;
+
+const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; style-src 'self'; \
+                      script-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
+
+#[derive(RustEmbed)]
+#[folder = "web/studio"]
+struct Studio;
+
+/// Serves the studio's page.
+#[utoipa::path(get, path = "/studio", tag = "studio", operation_id = "studio", security(()),
+    responses((status = 200, description = "The studio", content_type = "text/html",
+        body = String)))]
+pub async fn index(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    file(&request, "index.html")
+}
+
+/// Serves the studio's page at the root.
+#[utoipa::path(get, path = "/", tag = "studio", operation_id = "root", security(()),
+    responses((status = 200, description = "The studio", content_type = "text/html",
+        body = String)))]
+pub async fn root(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    file(&request, "index.html")
+}
+
+/// Serves a file of the studio.
+#[utoipa::path(get, path = "/studio/{file}", tag = "studio", operation_id = "studioFile",
+    security(()), params(("file" = String, Path, description = "Its name")),
+    responses(
+        (status = 200, description = "The file", content_type = "text/javascript", body = String),
+        (status = 404, description = "No such file"),
+    ))]
+pub async fn studio(path: Path<String>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    file(&request, &path)
+}
+
+fn file(request: &HttpRequest, name: &str) -> Result<HttpResponse, Problem> {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_');
+    if !name.bytes().all(plain) {
+        return Err(no_route());
+    }
+    let content_type = content_type(name).ok_or_else(no_route)?;
+    let file = Studio::get(name).ok_or_else(no_route)?;
+    let digest = file.metadata.sha256_hash();
+    let short = digest
+        .iter()
+        .take(8)
+        .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let etag = format!("\"{short:016x}\"");
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header((ETAG, etag.as_str()))
+        .insert_header(super::NO_CACHE)
+        .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((REFERRER_POLICY, "same-origin"))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
+    if matches_etag(request, &etag) {
+        return Ok(response.status(StatusCode::NOT_MODIFIED).finish());
+    }
+    Ok(response
+        .content_type(content_type)
+        .body(file.data.into_owned()))
+}
+
+/// Gives the type of what a page is made of; other files in the folder are not served.
+fn content_type(name: &str) -> Option<&'static str> {
+    Some(match name.rsplit_once('.')?.1 {
+        "html" => "text/html; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "js" | "mjs" => "text/javascript; charset=utf-8",
+        "json" | "map" => "application/json",
+        "svg" => "image/svg+xml",
+        "png" => "image/png",
+        "webp" => "image/webp",
+        "jpg" => "image/jpeg",
+        "ico" => "image/x-icon",
+        "woff2" => "font/woff2",
+        _ => return None,
+    })
+}

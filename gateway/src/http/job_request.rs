@@ -1,0 +1,169 @@
+//! The body of `POST /v1/jobs`: its members, their bounds, and what is told about each.
+//!
+//! Comes in: bytes, through `extract::json`, which asks this type what would be right where
+//! something is wrong. Goes out: a request of which every member can be stored and drawn.
+
+use framewire_shared::domain::{FrameInput, InputFault, Priority};
+use framewire_shared::service::settings::{ModelSettings, Settings};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+
+use super::extract::{self, Body};
+use super::openapi::mirror;
+
+/// Longest wait for a start that can be asked for, in seconds.
+const START_WITHIN_S: std::ops::RangeInclusive<u64> = 1..=86_400;
+/// Members of `metadata`.
+const METADATA_MEMBERS_MAX: usize = 16;
+/// Size of `metadata` as JSON.
+const METADATA_BYTES_MAX: usize = 4 * 1024;
+
+/// A job that is asked for
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"model": "builtin", "input": {"prompt": "a red fox in snow",
+    "width": 512, "height": 512, "steps": 20}, "priority": "normal"}))]
+pub struct JobRequest {
+    /// Who shall draw it; may be left out where there is one model only
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// What is to be drawn
+    #[schema(value_type = mirror::Input)]
+    pub input: FrameInput,
+    /// Its class
+    #[serde(default)]
+    #[schema(value_type = mirror::Priority, default = "normal")]
+    pub priority: Priority,
+    /// Fails the job if nobody has started it within so many seconds
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 86400)]
+    pub start_within_s: Option<u64>,
+    /// Your own notes: at most 16 texts, numbers or truths, 4096 bytes together
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[schema(value_type = Object)]
+    pub metadata: Map<String, Value>,
+}
+
+impl JobRequest {
+    /// Finds the model that is asked for, and where it runs; the only one, where there is one.
+    pub fn resolve<'a>(&self, settings: &'a Settings) -> Option<(&'a str, &'a ModelSettings)> {
+        let models = &settings.models.0;
+        let (name, model) = match &self.model {
+            Some(name) => models.get_key_value(name)?,
+            None if models.len() == 1 => models.first_key_value()?,
+            None => return None,
+        };
+        Some((name, model))
+    }
+
+    /// Digests a request as it was understood, so that spaces and order of members don't matter.
+    pub fn digest(&self) -> String {
+        use std::fmt::Write;
+        let text = serde_json::to_vec(self).unwrap_or_else(|error| unreachable!("{error}"));
+        let mut hex = String::with_capacity(64);
+        for byte in Sha256::digest(text) {
+            // Writing to a String can't fail.
+            let _ = write!(hex, "{byte:02x}");
+        }
+        hex
+    }
+}
+
+impl Body for JobRequest {
+    const REQUIRED: &'static [&'static str] = &["/input", "/input/prompt"];
+
+    fn expected(pointer: &str) -> Option<&'static str> {
+        Some(match pointer {
+            "/model" => "the name of a model, as text",
+            "/input" => "an object with at least a `prompt`",
+            "/input/prompt" => "a text of 1 to 4000 characters",
+            "/input/negative_prompt" => "a text of at most 4000 characters",
+            "/input/width" | "/input/height" => {
+                "a whole number without quotes, a multiple of 8 from 64 to 2048"
+            }
+            "/input/steps" => "a whole number from 1 to 50",
+            "/input/seed" => "a whole number from 0 to 9007199254740991",
+            "/input/n" => "a whole number from 1 to 4",
+            "/input/output_format" => "png, webp or jpeg",
+            "/input/step_ms" => "a whole number from 0 to 5000",
+            "/input/fault" => "temporary, permanent, rate_limit, auth, hang, garbage or slow_body",
+            "/input/fault_attempts" => "a whole number from 0",
+            "/priority" => "high, normal or low",
+            "/start_within_s" => "a whole number of seconds from 1 to 86400",
+            "/metadata" => "an object",
+            _ => return None,
+        })
+    }
+
+    fn placeholder(pointer: &str) -> Value {
+        match pointer {
+            "/input" => Value::Object(Map::from_iter([("prompt".to_owned(), "x".into())])),
+            _ => "x".into(),
+        }
+    }
+
+    fn check(&self, settings: &Settings) -> Vec<InputFault> {
+        let mut faults = self.input.check();
+        if self.resolve(settings).is_none() {
+            let names = settings
+                .models
+                .0
+                .keys()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join(", ");
+            let fault = if self.model.is_some() {
+                "is not known here"
+            } else {
+                "is missing"
+            };
+            faults.push(InputFault::new(
+                "#/model",
+                format!("{fault}; the models are: {names}"),
+            ));
+        }
+        if self.input.fault.is_some() && !settings.builtin.faults {
+            let detail = "is for tests; it needs builtin.faults = true in the settings";
+            faults.push(InputFault::new("#/input/fault", detail));
+        }
+        if let Some(seconds) = self.start_within_s
+            && !START_WITHIN_S.contains(&seconds)
+        {
+            let (min, max) = (START_WITHIN_S.start(), START_WITHIN_S.end());
+            let detail = format!("must be {min} to {max} seconds, but is {seconds}");
+            faults.push(InputFault::new("#/start_within_s", detail));
+        }
+        check_metadata(&mut faults, &self.metadata);
+        faults
+    }
+}
+
+fn check_metadata(faults: &mut Vec<InputFault>, metadata: &Map<String, Value>) {
+    if metadata.is_empty() {
+        return;
+    }
+    if metadata.len() > METADATA_MEMBERS_MAX {
+        let detail = format!(
+            "has {} members; at most {METADATA_MEMBERS_MAX} are accepted",
+            metadata.len()
+        );
+        faults.push(InputFault::new("#/metadata", detail));
+    }
+    for (key, value) in metadata.iter().take(METADATA_MEMBERS_MAX) {
+        if !matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_)) {
+            let pointer = format!("#/metadata/{}", extract::escape(key));
+            faults.push(InputFault::new(
+                pointer,
+                "must be a text, a number, true or false",
+            ));
+        }
+    }
+    let bytes = serde_json::to_vec(metadata).map_or(0, |text| text.len());
+    if bytes > METADATA_BYTES_MAX {
+        let detail =
+            format!("has {bytes} bytes as JSON; at most {METADATA_BYTES_MAX} are accepted");
+        faults.push(InputFault::new("#/metadata", detail));
+    }
+}

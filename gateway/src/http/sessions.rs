@@ -1,0 +1,85 @@
+//! `POST /v1/sessions`: a new session, as a token for programs and a cookie for browsers.
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use framewire_shared::domain::InputFault;
+use framewire_shared::service::settings::Settings;
+use framewire_shared::store::sessions::SESSION_LIFETIME;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::job_json::At;
+use super::problem::Problem;
+use super::{Context, auth, extract};
+
+/// A session that is asked for; there is nothing to say yet
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SessionRequest {}
+
+impl extract::Body for SessionRequest {
+    const REQUIRED: &'static [&'static str] = &[];
+
+    fn expected(_: &str) -> Option<&'static str> {
+        None
+    }
+
+    fn placeholder(_: &str) -> Value {
+        Value::Null
+    }
+
+    fn check(&self, _: &Settings) -> Vec<InputFault> {
+        Vec::new()
+    }
+}
+
+/// A new session
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Session)]
+pub struct SessionView<'a> {
+    /// Its name
+    id: &'a str,
+    /// Its secret, shown this once
+    token: &'a str,
+    /// When it ends unless it is used
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: At,
+}
+
+/// Makes a session.
+///
+/// Programs send the token as `Authorization: Bearer`; browsers keep it in a cookie.
+#[utoipa::path(post, path = "/v1/sessions", tag = "sessions", operation_id = "createSession",
+    security(()), request_body(content = Option<SessionRequest>, description = "`{}` or nothing"),
+    responses(
+        (status = 201, description = "A new session", body = SessionView,
+            headers(("Set-Cookie", description = "The token, for browsers"))),
+        (status = 403, description = "Another site asked for it"),
+        (status = 503, description = "Not available right now"),
+    ))]
+pub async fn create(
+    context: Data<Context>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    // A page of another site could otherwise replace a user's session with a fresh one by a form.
+    auth::refuse_cross_site(&request)?;
+    let bytes = extract::bytes(&request, payload, context.settings.gateway.body_bytes_max).await?;
+    if !bytes.is_empty() {
+        extract::refuse_other_types(&request)?;
+        extract::parse::<SessionRequest>(&bytes, &context.settings)?;
+    }
+    let session = context.store.create_session().await?;
+    let now_ms = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default();
+    let lifetime_ms = SESSION_LIFETIME.as_secs() * 1_000;
+    let secure = context.settings.gateway.secure_cookie;
+    Ok(HttpResponse::Created()
+        .cookie(auth::cookie(&session.token, secure))
+        .insert_header(super::NO_STORE)
+        .json(SessionView {
+            id: session.id.as_str(),
+            token: &session.token,
+            expires_at: At(now_ms + lifetime_ms),
+        }))
+}

@@ -1,0 +1,200 @@
+//! `POST /v1/jobs`: from a body to a job in the queue, with one script and nothing else.
+//!
+//! The answer is built from the request and the script's reply, not read back. A seed that the
+//! caller did not choose is drawn here and stored with the input, so that the frame can be made
+//! again. The digest of an idempotent request is taken before that: the same request has the same
+//! digest whatever seed it got.
+//! A reply that got lost is no second job: the same job id submitted twice is accepted once
+//! (`lua/submit.lua`), and across requests the caller's Idempotency-Key does the same.
+
+use std::time::Duration;
+
+use actix_web::http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use framewire_shared::domain::{JobId, State};
+use framewire_shared::store::codec::Submitted;
+use framewire_shared::store::queue::Submission;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::auth::Session;
+use super::extract;
+use super::job_json::{At, JobView, Urls};
+use super::job_request::JobRequest;
+use super::problem::{Code, Problem, full};
+use super::{Context, jobs};
+
+/// Characters of an Idempotency-Key.
+const KEY_CHARS: std::ops::RangeInclusive<usize> = 1..=128;
+/// Says that an answer is that of an earlier request.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// Says that a wish in `Prefer` was honoured.
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// Accepts a job.
+///
+/// The answer comes before anything is drawn; follow `GET /v1/events` or poll `urls.self`. With
+/// `Prefer: wait=N` it comes when the job has ended (200), or after N seconds (202).
+#[utoipa::path(post, path = "/v1/jobs", tag = "jobs", operation_id = "submitJob",
+    request_body = JobRequest,
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes sending the request again \
+            safe for 24 hours: 1 to 128 visible ASCII characters, new for every new request",
+            max_length = 128),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N (1 to 60) seconds"),
+    ),
+    responses(
+        (status = 202, description = "The job waits", body = JobView,
+            headers(("Location", description = "The job"),
+                ("Retry-After", description = "When to look at it, in seconds"),
+                ("Idempotent-Replayed", description = "`true` if it was accepted before"))),
+        (status = 200, description = "The job has ended while this request waited", body = JobView),
+        (status = 400, description = "Malformed JSON or header"),
+        (status = 401, description = "No session"),
+        (status = 413, description = "The body is too large"),
+        (status = 415, description = "The body is not declared as JSON"),
+        (status = 422, description = "Some fields can't be accepted, or the Idempotency-Key was \
+            used for another request"),
+        (status = 429, description = "The session has as many unfinished jobs as it may"),
+        (status = 503, description = "The queue is full or can't be reached"),
+    ))]
+pub async fn submit(
+    context: Data<Context>,
+    session: Session,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let mut body: JobRequest = extract::json(&request, payload, &context.settings).await?;
+    let (model, settings) = body
+        .resolve(&context.settings)
+        .unwrap_or_else(|| unreachable!("a checked request names a model"));
+    let key = idempotency_key(&request)?;
+    let digest = key.map(|_| body.digest()).unwrap_or_default();
+    body.input
+        .seed
+        .get_or_insert_with(|| rand::random::<u32>().into());
+    let (input, metadata) = (json_text(&body.input), json_text(&body.metadata));
+    let id = JobId::new(session.id.cell(), uuid::Uuid::now_v7());
+    let answer = context
+        .store
+        .submit(&Submission {
+            id: &id,
+            session: &session.id,
+            pool: &settings.pool,
+            model,
+            priority: body.priority,
+            input: input.get(),
+            metadata: metadata.get(),
+            start_within: body.start_within_s.map(Duration::from_secs),
+            idempotency: key.map(|key| (key, digest.as_str())),
+        })
+        .await?;
+    let wait = wish_to_wait(&request);
+    match answer {
+        Submitted::Accepted {
+            created_at,
+            ahead,
+            wait_ms,
+        } if wait.is_none() => {
+            let view = JobView {
+                status: State::Queued,
+                v: 1,
+                model,
+                priority: body.priority,
+                queue_position: Some(ahead),
+                estimated_wait_ms: wait_ms,
+                created_at: At(created_at),
+                input: &input,
+                metadata: &metadata,
+                ..JobView::new(&id)
+            };
+            Ok(accepted(&id, &view, false))
+        }
+        Submitted::Accepted { .. } => answer_later(&context, &session, &id, wait, false).await,
+        Submitted::Replayed(first) => answer_later(&context, &session, &first, wait, true).await,
+        Submitted::KeyReused(_) => Err(Problem::new(
+            Code::KeyReused,
+            "This Idempotency-Key was sent before with another request. Send a new key with a new \
+             request.",
+        )
+        .param("Idempotency-Key")),
+        Submitted::SessionFull(unfinished) => Err(full::session(unfinished)),
+        Submitted::QueueFull(depth) => Err(full::queue(depth)),
+    }
+}
+
+/// Answers with the job as it is now, or as it ends if that is waited for.
+async fn answer_later(
+    context: &Context,
+    session: &Session,
+    id: &JobId,
+    wait: Option<Duration>,
+    replayed: bool,
+) -> Result<HttpResponse, Problem> {
+    let row = jobs::own(context, session, id, wait.unwrap_or_default()).await?;
+    let view = JobView::from(&row);
+    let mut response = match wait {
+        Some(_) if row.job.state.is_terminal() => jobs::answer(&mut HttpResponse::Ok(), &view),
+        _ => accepted(id, &view, replayed),
+    };
+    if replayed {
+        response
+            .headers_mut()
+            .insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    if let Some(wait) = wait
+        && let Ok(applied) = HeaderValue::try_from(format!("wait={}", wait.as_secs()))
+    {
+        response.headers_mut().insert(PREFERENCE_APPLIED, applied);
+    }
+    Ok(response)
+}
+
+fn accepted(id: &JobId, view: &JobView<'_>, replayed: bool) -> HttpResponse {
+    let mut response = HttpResponse::Accepted();
+    response.insert_header((LOCATION, Urls::of(id).to_self()));
+    response.insert_header((RETRY_AFTER, "1"));
+    if replayed {
+        response.insert_header((REPLAYED, "true"));
+    }
+    jobs::answer(&mut response, view)
+}
+
+/// Reads the Idempotency-Key.
+fn idempotency_key(request: &HttpRequest) -> Result<Option<&str>, Problem> {
+    let mut keys = request.headers().get_all("idempotency-key");
+    let Some(key) = keys.next() else {
+        return Ok(None);
+    };
+    let visible = key.as_bytes().iter().all(u8::is_ascii_graphic);
+    match key.to_str() {
+        Ok(text) if visible && KEY_CHARS.contains(&text.len()) && keys.next().is_none() => {
+            Ok(Some(text))
+        }
+        _ => Err(Problem::new(
+            Code::InvalidParameter,
+            "\"Idempotency-Key\" must be sent once and have 1 to 128 visible ASCII characters.",
+        )
+        .param("Idempotency-Key")),
+    }
+}
+
+fn json_text(value: &impl Serialize) -> Box<RawValue> {
+    to_raw_value(value).unwrap_or_else(|error| unreachable!("our types are JSON: {error}"))
+}
+
+/// Reads `Prefer: wait=N`; a wish that can't be read is no wish (RFC 7240 section 2).
+fn wish_to_wait(request: &HttpRequest) -> Option<Duration> {
+    let wishes = request
+        .headers()
+        .get_all("prefer")
+        .filter_map(|line| line.to_str().ok());
+    let seconds = wishes
+        .flat_map(|line| line.split([',', ';']))
+        .find_map(|wish| wish.trim().strip_prefix("wait="))?
+        .parse::<u32>()
+        .ok()
+        .filter(|seconds| *seconds > 0)?;
+    Some(Duration::from_secs(seconds.min(*jobs::WAIT_S.end()).into()))
+}

@@ -1,0 +1,11 @@
+//! HTTP in, events out: the gateway, in the order a request meets it.
+//!
+//! It accepts jobs, answers at once, streams each session's events and serves the frames. It never
+//! draws, never claims, and holds nothing that another gateway on the same Redis would miss.
+
+/// Redis pub/sub in, bounded streams of `text/event-stream` out.
+pub mod live;
+/// The routes and everything they share.
+pub mod http;
+/// Puts the parts together and runs them until told to stop.
+pub mod app;

@@ -1,0 +1,229 @@
+//! Redis pub/sub in, bounded streams of `text/event-stream` out.
+//!
+//! An event's way: Redis → `tail` (the one pub/sub connection) → `hub` (who reads this session)
+//! → `reader` (one bounded buffer each) → `subscription` (is it the next one?) → `frame`
+//! (bytes). Pub/sub is the wake-up and the fast path; the truth is the session's list in Redis, and
+//! `chain` is the rule that compares the two. Promise: a reader that comes back with its cursor
+//! gets every durable event of its session once and in order, or is told `reset`.
+//!
+//! `Live` is the face: it is started once per process, owns two tasks (the tail, and `positions`),
+//! and gives out streams. It knows nothing of HTTP; how a job looks there is handed in (`Render`).
+
+/// Events as bytes of `text/event-stream`; pure.
+pub mod frame;
+/// Which event is the next one; pure.
+pub mod chain;
+/// What waits for one reader, within bounds; pure.
+pub mod buffer;
+/// One reader's buffer, and how it is woken.
+pub mod reader;
+/// Sessions and their readers.
+pub mod hub;
+/// The one pub/sub connection.
+pub mod tail;
+/// One reader's stream: register, replay, stitch, live.
+pub mod subscription;
+/// What a stream is of: a session, or one job.
+pub mod view;
+/// When a stream pings, checks its position, and ends.
+pub mod schedule;
+/// Tells sessions where their queued jobs stand.
+pub mod positions;
+/// Waits for one job's end.
+pub mod wait;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use framewire_shared::domain::{JobId, SessionId};
+use framewire_shared::service::settings::GatewaySettings;
+use framewire_shared::service::shutdown::Shutdown;
+use framewire_shared::store::codec::JobRow;
+use framewire_shared::store::{Store, StoreError};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use chain::Asked;
+pub use frame::Bye;
+use hub::{Hub, Limits, Purpose};
+pub use subscription::{Subscription, farewell};
+use tail::{Tail, TailOptions};
+use view::View;
+
+/// Joins that read from Redis at the same time; paces the return of all after an outage.
+const JOINS_MAX: usize = 64;
+
+/// Shows a job as the HTTP API does.
+pub type Render = fn(&JobRow) -> serde_json::Value;
+
+/// Bounds and times of the live stream.
+#[derive(Debug, Clone)]
+pub struct LiveOptions {
+    /// Streams of one session on this gateway; as many requests may wait for its jobs.
+    pub streams_per_session_max: usize,
+    /// Streams and waiting requests on this gateway.
+    pub streams_max: usize,
+    /// How often a stream says `ping`, ± 10 %.
+    pub ping: Duration,
+    /// Longest life of a stream; each ends at a random point between 4/6 and 6/6 of it.
+    pub stream_age_max: Duration,
+    /// Time over which a drain spreads the ends of its streams.
+    pub drain: Duration,
+    /// How often a stream compares its position with Redis, ± 20 %: finds a lost *last* message.
+    pub check: Duration,
+    /// Time after which what such a comparison found must have been heard.
+    pub recheck: Duration,
+    /// Longest wait for the subscription and the first read of a new stream.
+    pub join_timeout: Duration,
+    /// How long a session stays subscribed after its last reader.
+    pub linger: Duration,
+    /// How often sessions are told where their queued jobs stand.
+    pub positions: Duration,
+    /// Silence on pub/sub after which it is probed.
+    pub probe_after: Duration,
+    /// Longest wait for a probe to come back.
+    pub probe_timeout: Duration,
+}
+
+impl Default for LiveOptions {
+    fn default() -> Self {
+        Self::from(&GatewaySettings::default())
+    }
+}
+
+impl From<&GatewaySettings> for LiveOptions {
+    fn from(gateway: &GatewaySettings) -> Self {
+        Self {
+            streams_per_session_max: gateway.streams_per_session_max,
+            streams_max: gateway.streams_max,
+            ping: gateway.ping,
+            stream_age_max: gateway.stream_age_max,
+            drain: gateway.drain,
+            check: Duration::from_secs(25),
+            recheck: Duration::from_secs(1),
+            join_timeout: Duration::from_secs(5),
+            linger: Duration::from_secs(10),
+            positions: Duration::from_secs(2),
+            probe_after: Duration::from_secs(30),
+            probe_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What all streams of a process share; only this module looks inside.
+#[derive(Debug)]
+pub struct Common {
+    store: Store,
+    options: LiveOptions,
+    joins: Semaphore,
+    drain: CancellationToken,
+}
+
+/// The live stream of one process.
+#[derive(Debug)]
+pub struct Live {
+    hub: Arc<Hub>,
+    common: Arc<Common>,
+}
+
+impl Live {
+    /// Starts the tail and the positions' round; both end when `shutdown.stop` is asked for.
+    ///
+    /// Redis need not be up. Whoever drops the tasks ends them.
+    pub fn start(
+        store: Store,
+        options: LiveOptions,
+        shutdown: &Shutdown,
+    ) -> (Arc<Self>, JoinSet<()>) {
+        let hub = Hub::new(Limits {
+            per_session_max: options.streams_per_session_max,
+            readers_max: options.streams_max,
+            linger: options.linger,
+        });
+        let doubts = TailOptions {
+            probe_after: options.probe_after,
+            probe_timeout: options.probe_timeout,
+        };
+        let mut tasks = JoinSet::new();
+        let tail = Tail::new(store.clone(), hub.clone(), doubts);
+        tasks.spawn(tail.run(shutdown.stop.clone()));
+        let round = positions::run(
+            store.clone(),
+            hub.clone(),
+            options.positions,
+            shutdown.stop.clone(),
+        );
+        tasks.spawn(round);
+        let common = Arc::new(Common {
+            store,
+            options,
+            joins: Semaphore::new(JOINS_MAX),
+            drain: shutdown.drain.clone(),
+        });
+        (Arc::new(Self { hub, common }), tasks)
+    }
+
+    /// Opens the stream of a session's events, after the position asked for.
+    ///
+    /// Errors: the gateway is at a limit or drains; say so in band and end.
+    pub fn session_stream(&self, session: &SessionId, asked: Asked) -> Result<Subscription, Bye> {
+        self.open(session, View::session(asked))
+    }
+
+    /// Opens the stream of one job: a snapshot, then what is newer, to its end.
+    ///
+    /// The caller has made sure that the job is the session's.
+    pub fn job_stream(
+        &self,
+        session: &SessionId,
+        job: &JobId,
+        render: Render,
+    ) -> Result<Subscription, Bye> {
+        self.open(session, View::job(job.clone(), render))
+    }
+
+    fn open(&self, session: &SessionId, view: View) -> Result<Subscription, Bye> {
+        if self.common.drain.is_cancelled() {
+            return Err(Bye::Drain);
+        }
+        let seat = self.hub.sit(session, Purpose::Stream)?;
+        Ok(Subscription::new(self.common.clone(), seat, view))
+    }
+
+    /// Reads a job, and where it has not ended, waits for its end before it reads again.
+    ///
+    /// Answers with the job as it is at its end or at the timeout; earlier, if the gateway drains or
+    /// has no seat left. `None` if there is no such job. Safe to drop midway.
+    pub async fn wait_for(
+        &self,
+        session: &SessionId,
+        job: &JobId,
+        timeout: Duration,
+    ) -> Result<Option<JobRow>, StoreError> {
+        wait::for_end(&self.hub, &self.common, session, job, timeout).await
+    }
+
+    /// Counts the streams and waiting requests.
+    pub fn readers(&self) -> usize {
+        self.hub.readers()
+    }
+
+    /// Counts the sessions that are asked for their queued jobs' places.
+    pub fn asks_positions_of(&self) -> usize {
+        self.hub.waiting().len()
+    }
+
+    /// Counts the sessions that are subscribed, or are about to be.
+    pub fn sessions(&self) -> usize {
+        self.hub.sessions()
+    }
+}
+
+/// Gives this host's clock, for what readers are told and nothing is decided by.
+fn epoch_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}

@@ -1,0 +1,18 @@
+//! The live stream, against a real Redis of its own and without HTTP; [`over_http`] has the rest.
+
+/// A Redis that tests may break, and readers that check what they are sent.
+mod world;
+/// Seats and subscriptions, without Redis.
+mod seats;
+/// How a stream begins: fresh, resumed, reset.
+mod joining;
+/// What pub/sub loses is not lost.
+mod losses;
+/// Bounds, limits and endings.
+mod bounds;
+/// One job's stream, and waiting for its end.
+mod jobs;
+/// Random schedules of everything that can go wrong.
+mod schedules;
+/// The two streams as browsers and programs get them.
+mod over_http;

@@ -1,0 +1,26 @@
+//! The gateway as its callers meet it: a real `App`, a real Redis, real sockets.
+
+/// A gateway, a user and a worker of one's own.
+mod support;
+
+/// Submitting, and everything that can be wrong with it.
+mod http_submit;
+/// Reading, waiting for, listing, cancelling and retrying.
+mod http_jobs;
+/// Who may see what.
+mod http_sessions;
+/// The frames' bytes.
+mod http_artifacts;
+/// Paths, methods, bodies and headers as strangers send them.
+mod http_protocol;
+/// Redis away, back, unfit, or full.
+mod http_outage;
+/// The description of the API, compared with the API.
+mod http_openapi;
+/// The studio's files.
+mod http_studio;
+/// Stopping in order.
+mod http_stop;
+
+/// The live stream, without HTTP and with it.
+mod live;

@@ -1,0 +1,169 @@
+// One job on the board: its sheets of paper, its ruler of steps, and what can be done about it.
+//
+// A card is built once and then only updated, so focus, selection and transitions survive every
+// event. All words come from words.js; what the buttons do is handed in.
+
+import { el, setRatio, setText } from "/studio/dom.js";
+import { Paper } from "/studio/paper.js";
+import * as words from "/studio/words.js";
+
+const TICKS_MAX = 60;
+
+export class Card {
+  #papers;
+  #job = null;
+  #acts;
+
+  /** `acts`: cancel(job), retry(job), reuse(job), dismiss(job), open(job, index). */
+  constructor(job, acts) {
+    this.#acts = acts;
+    const { n, prompt } = job.input;
+    this.#papers = Array.from({ length: n ?? 1 }, (_, index) => {
+      const label = n > 1 ? `Frame ${index + 1} of ${n}` : "Frame";
+      return new Paper(label, () => acts.open(this.#job, index));
+    });
+    const id = `card-${job.id}`;
+    this.sheet = el("div", { class: "sheet" }, ...this.#papers.map((paper) => paper.node));
+    this.fill = el("div", { class: "ruler-fill" });
+    this.ruler = el(
+      "div",
+      { class: "ruler", role: "progressbar", "aria-label": "Progress", "aria-valuemin": "0" },
+      this.fill,
+    );
+    this.where = el("span");
+    this.time = el("span", { class: "card-time" });
+    this.status = el("p", { class: "status" });
+    this.note = el("p", { class: "note" });
+    this.facts = el("dl", { class: "facts" });
+    this.timings = el("p", { class: "timings" });
+    this.actions = el("div", { class: "actions" });
+    this.buttons = {
+      cancel: this.#button("Cancel", "cancel"),
+      retry: this.#button("Retry", "retry", "is-strong"),
+      reuse: this.#button("Use prompt and seed", "reuse"),
+      dismiss: this.#button("Dismiss", "dismiss"),
+    };
+    this.actions.append(...Object.values(this.buttons));
+    this.node = el(
+      "article",
+      { class: "card", "aria-labelledby": id, "data-job": job.id, tabindex: "-1" },
+      el(
+        "div",
+        { class: "card-picture" },
+        this.sheet,
+        this.ruler,
+        el("p", { class: "card-reading" }, this.where, this.time),
+      ),
+      el(
+        "div",
+        { class: "card-words" },
+        this.status,
+        el("h3", { class: "card-prompt", id }, words.clip(prompt, 400)),
+        this.facts,
+        this.note,
+        this.timings,
+        this.actions,
+      ),
+    );
+    this.#layOut(job.input);
+    this.update(job);
+  }
+
+  /** Two wide frames hang one above the other; everything else in two columns. */
+  #layOut({ width, height }) {
+    const n = this.#papers.length;
+    const columns = n === 1 || (n === 2 && width > height) ? 1 : 2;
+    setRatio(this.node, width, height);
+    this.node.style.setProperty("--columns", String(columns));
+    this.node.style.setProperty("--rows", String(Math.ceil(n / columns)));
+  }
+
+  update(job) {
+    const before = this.#job;
+    this.#job = job;
+    this.node.dataset.status = job.status;
+    this.#pictures(job, before);
+    this.#progress(job);
+    setText(this.status, words.status(job));
+    setText(this.note, words.note(job));
+    this.tick(Date.now());
+    this.#listFacts(job);
+    this.#offer(job);
+  }
+
+  /** Renews what changes by the clock alone. */
+  tick(now) {
+    setText(this.where, words.where(this.#job, now));
+    setText(this.time, words.time(this.#job, now));
+  }
+
+  #pictures(job, before) {
+    const startsOver = before && before.frames.length + Number(!!before.preview) > 0;
+    if (job.status === "queued" && startsOver) this.#papers.forEach((paper) => paper.clear());
+    const { step = 0, steps = 0 } = job.progress ?? {};
+    const each = steps / this.#papers.length || 1;
+    this.#papers.forEach((paper, index) => {
+      const frame = job.frames.find((candidate) => candidate.index === index);
+      if (frame) return paper.frame(frame, job.input.prompt);
+      if (!words.hasEnded(job)) paper.develop(step / each - index);
+      if (job.preview?.index === index) paper.preview(job.preview.url);
+    });
+  }
+
+  /** By steps; by the fraction where a provider counts none. */
+  #progress(job) {
+    const { n = 1, steps: each } = job.input;
+    const { step = 0, steps = each * n, fraction = 0 } = job.progress ?? {};
+    const all = job.status === "completed" || job.status === "uploading";
+    const most = steps || 100;
+    const now = all ? most : steps ? step : Math.round(fraction * most);
+    this.ruler.setAttribute("aria-valuemax", String(most));
+    this.ruler.setAttribute("aria-valuenow", String(now));
+    this.ruler.setAttribute("aria-valuetext", `${words.status(job)}. ${words.where(job)}`);
+    this.ruler.style.setProperty("--ticks", String(most <= TICKS_MAX ? most : n));
+    this.fill.style.setProperty("--done", (now / most).toFixed(4));
+  }
+
+  #listFacts(job) {
+    const facts = words.facts(job);
+    const text = JSON.stringify(facts);
+    if (this.facts.dataset.text === text) return;
+    this.facts.dataset.text = text;
+    this.facts.replaceChildren(
+      ...facts.map(([k, v]) => el("div", {}, el("dt", {}, k), el("dd", {}, v))),
+    );
+  }
+
+  #offer(job) {
+    const ended = words.hasEnded(job);
+    const held = this.actions.contains(document.activeElement) && document.activeElement;
+    const parts = words.timings(job).map(([ms, what]) => `${words.duration(ms)} ${what}`);
+    setText(this.timings, job.status === "completed" ? parts.join(" · ") : "");
+    this.buttons.cancel.hidden = ended;
+    busy(this.buttons.cancel, Boolean(job.cancel_requested));
+    this.buttons.retry.hidden = job.status !== "failed" && job.status !== "cancelled";
+    this.buttons.reuse.hidden = !ended;
+    this.buttons.dismiss.hidden = !ended || job.status === "completed";
+    // The button that had the focus may have gone with the state; the card itself keeps the place.
+    if (held && held.hidden) this.node.focus();
+  }
+
+  #button(text, act, extra = "") {
+    const button = el("button", { type: "button", class: `quiet ${extra}` }, text);
+    button.addEventListener("click", async () => {
+      if (button.getAttribute("aria-disabled") === "true") return;
+      busy(button, true);
+      try {
+        await this.#acts[act](this.#job);
+      } catch (error) {
+        setText(this.note, this.#acts.explain(error));
+      } finally {
+        busy(button, act === "cancel" && Boolean(this.#job.cancel_requested));
+      }
+    });
+    return button;
+  }
+}
+
+/** Not `disabled`: a disabled button drops the focus, and a keyboard's user would start over. */
+const busy = (button, is) => button.setAttribute("aria-disabled", String(is));
