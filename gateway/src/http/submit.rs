@@ -13,6 +13,7 @@ use actix_web::http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use framewire_shared::domain::{JobId, State};
+use framewire_shared::service::failpoint;
 use framewire_shared::store::codec::Submitted;
 use framewire_shared::store::queue::Submission;
 use serde::Serialize;
@@ -76,6 +77,7 @@ pub async fn submit(
         .get_or_insert_with(|| rand::random::<u32>().into());
     let (input, metadata) = (json_text(&body.input), json_text(&body.metadata));
     let id = JobId::new(session.id.cell(), uuid::Uuid::now_v7());
+    failpoint::hit("submit_before");
     let answer = context
         .store
         .submit(&Submission {
@@ -90,6 +92,7 @@ pub async fn submit(
             idempotency: key.map(|key| (key, digest.as_str())),
         })
         .await?;
+    failpoint::hit("submit_after");
     let wait = wish_to_wait(&request);
     match answer {
         Submitted::Accepted {

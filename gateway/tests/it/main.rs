@@ -21,6 +21,8 @@ mod http_openapi;
 mod http_studio;
 /// Stopping in order.
 mod http_stop;
+/// Killed between reading a submit and answering it.
+mod crash;
 
 /// The live stream, without HTTP and with it.
 mod live;

@@ -1,0 +1,39 @@
+-- Reads the lines, the cap and the newest event of sessions, each session's in one step.
+-- Transition: none
+-- KEYS    1 config hash
+-- ARGV    1 nonce, 2 pools (with spaces between), then session ids
+-- Returns cap of a session, then per session a list: session id, jobs admitted or running,
+--         place of the newest event by its head, the same by the stream ('' = none is kept), then
+--         for each line with anything in it: line, jobs waiting, 1 if it has its turn, 1 if held
+-- Emits   nothing
+local pools = ARGV[2]
+
+-- A key of a wrong type holds nothing here; the doctor tells of it elsewhere.
+local function ask(...)
+  local answer = redis.pcall(...)
+  if type(answer) == 'table' and answer.err then return nil end
+  return answer
+end
+
+local replies = {session_cap()}
+for i = 3, #ARGV do
+  local session = ARGV[i]
+  local head = ask('HMGET', root .. 'streamhead:' .. session, 'n', 'u') or {}
+  local newest = ask('LINDEX', root .. 'stream:' .. session, -1)
+  local reply = {session, ask('SCARD', root .. 'live:' .. session) or 0,
+    head[1] and head[2] and head[1] .. '-' .. head[2] or '',
+    newest and string.match(newest, '^%S+') or ''}
+  for pool in string.gmatch(pools, '%S+') do
+    for _, class in ipairs(CLASSES) do
+      local line = pool .. ':' .. class
+      local waiting = ask('ZCARD', root .. 'wait:' .. line .. ':' .. session) or 0
+      local turn = ask('ZSCORE', root .. 'turn:' .. line, session) and 1 or 0
+      local held = ask('SISMEMBER', root .. 'held:' .. session, line) or 0
+      if waiting + turn + held > 0 then
+        for _, word in ipairs({line, waiting, turn, held}) do reply[#reply + 1] = word end
+      end
+    end
+  end
+  replies[#replies + 1] = reply
+end
+return replies
