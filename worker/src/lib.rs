@@ -5,8 +5,10 @@
 
 // Pops jobs from the window while there is a free slot, and starts a runner for each.
 pub mod pump;
-// One attempt, from claim to settlement.
+// Runs one attempt and settles it exactly once.
 pub mod runner;
+// The call and its frames, between claim and settlement.
+mod attempt;
 // Renews the leases of what runs, and carries bad news to the runners.
 pub mod lease_keeper;
 // Whether a provider's bytes are the picture that was promised.

@@ -1,0 +1,316 @@
+//! What happens between claim and settlement: the call, and every frame of it.
+//!
+//! Comes in: the provider's updates. Goes out: transitions and artifacts through the store, each
+//! carrying the fence. The order is the promise: bytes are checked, then stored, then announced, and
+//! only then the job may complete; so an event never points at nothing.
+//! It ends early for the first of: the provider's failure, its deadline, a word of the lease keeper,
+//! a script's `cancel` or `lost`. Redis being away is none of these: what the job can't do without
+//! waits for it, and the rest is left out.
+
+use std::time::{Duration, Instant};
+
+use framewire_shared::domain::artifact::Slot;
+use framewire_shared::domain::{
+    Artifact, ArtifactId, ErrorCode, Failure, FrameInput, Preview, Progress, State,
+};
+use framewire_shared::service::failpoint;
+use framewire_shared::store::StoreError;
+use framewire_shared::store::codec::{Claimed, Noted};
+use framewire_shared::store::queue::Lease;
+use tokio::sync::mpsc;
+
+use crate::lease_keeper::{KeptLease, StopReason};
+use crate::picture_check;
+use crate::provider::{Call, Picture, Provider, Update};
+use crate::runner::{Runner, until_answered};
+
+/// Progress is published at most this often per job; the newest wins.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
+/// Updates a provider may be ahead of us.
+const UPDATES_MAX: usize = 16;
+/// How long a provider may take to notice that it must stop, before its future is dropped.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// Why an attempt produced no result.
+pub(crate) enum Interrupted {
+    /// The provider or its bytes failed.
+    Failed(Failure),
+    /// We were told to stop; the held lease says why.
+    Stopped,
+}
+
+impl From<Failure> for Interrupted {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// One attempt under way.
+pub(crate) struct Attempt<'a> {
+    runner: &'a Runner,
+    held: KeptLease,
+    input: FrameInput,
+    /// Stored and announced so far, in order of their index.
+    frames: Vec<Artifact>,
+    progressed_at: Option<Instant>,
+    began_at: Instant,
+}
+
+impl<'a> Attempt<'a> {
+    /// Begins with nothing done.
+    pub(crate) fn new(runner: &'a Runner, held: KeptLease, input: FrameInput) -> Self {
+        let began_at = Instant::now();
+        Self { runner, held, input, frames: Vec::new(), progressed_at: None, began_at }
+    }
+
+    /// Gives the lease it is done under.
+    pub(crate) fn held(&self) -> &KeptLease {
+        &self.held
+    }
+
+    /// Calls the provider, stores and announces every frame; gives the time of both parts.
+    pub(crate) async fn produce(
+        &mut self,
+        claimed: &Claimed,
+        provider: &dyn Provider,
+    ) -> Result<(Duration, Duration), Interrupted> {
+        self.must(|| self.runner.store.advance(self.lease(), State::Generating))
+            .await?;
+        let (sender, updates) = mpsc::channel(UPDATES_MAX);
+        let call = Call {
+            input: self.input.clone(),
+            attempt: claimed.attempt,
+            checkpoint: claimed.checkpoint.clone(),
+            stop: self.held.stopped().clone(),
+        };
+        let last = self
+            .follow(provider.generate(call, sender), updates)
+            .await?;
+        let generate = self.began_at.elapsed();
+
+        let uploading_at = Instant::now();
+        self.must(|| self.runner.store.advance(self.lease(), State::Uploading))
+            .await?;
+        let (index, seed, picture) = last;
+        self.store_frame(index, seed, picture).await?;
+        Ok((generate, uploading_at.elapsed()))
+    }
+
+    /// Follows a call to its end, with the deadline and the reasons to stop; gives the last frame,
+    /// which is stored in the next stage.
+    async fn follow(
+        &mut self,
+        call: impl Future<Output = Result<(), Failure>>,
+        mut updates: mpsc::Receiver<Update>,
+    ) -> Result<(u32, u64, Picture), Interrupted> {
+        let held = self.held.clone();
+        let deadline = tokio::time::sleep(self.runner.attempt_timeout);
+        tokio::pin!(call, deadline);
+        let mut ended = false;
+        let mut last = None;
+        loop {
+            tokio::select! {
+                // Updates first: a provider's last frame may be waiting when its call returns.
+                biased;
+                () = held.stopped().cancelled() => {
+                    if !ended {
+                        // The provider closes its socket; its result is of no use any more.
+                        drop(tokio::time::timeout(STOP_GRACE, &mut call).await);
+                    }
+                    return Err(Interrupted::Stopped);
+                }
+                update = updates.recv() => match update {
+                    Some(update) => self.take(update, &mut last).await?,
+                    None if ended => break,
+                    None => { (&mut call).await?; break }
+                },
+                result = &mut call, if !ended => { result?; ended = true; }
+                () = &mut deadline => held.stop(StopReason::Deadline),
+            }
+        }
+        let promised = self.input.n;
+        match last {
+            Some(last) if self.frames.len() as u32 + 1 == promised => Ok(last),
+            _ => Err(
+                Failure::new(ErrorCode::Temporary, "the provider sent too few frames")
+                    .detail(format!("{} of {promised}", self.frames.len()))
+                    .into(),
+            ),
+        }
+    }
+
+    async fn take(
+        &mut self,
+        update: Update,
+        last: &mut Option<(u32, u64, Picture)>,
+    ) -> Result<(), Interrupted> {
+        match update {
+            Update::Progress { step, steps } => {
+                failpoint::hit("calling");
+                self.note_progress(step, steps).await
+            }
+            Update::Preview {
+                index,
+                step,
+                picture,
+            } => self.store_preview(index, step, picture).await,
+            Update::Frame {
+                index,
+                seed,
+                picture,
+            } => {
+                if index + 1 == self.input.n {
+                    *last = Some((index, seed, picture));
+                    Ok(())
+                } else {
+                    self.store_frame(index, seed, picture).await
+                }
+            }
+            Update::Checkpoint(handle) => {
+                self.must(|| self.runner.store.checkpoint(self.lease(), &handle))
+                    .await
+            }
+        }
+    }
+
+    async fn note_progress(&mut self, step: u32, steps: u32) -> Result<(), Interrupted> {
+        let recent = self
+            .progressed_at
+            .is_some_and(|at| at.elapsed() < PROGRESS_INTERVAL);
+        if recent && step < steps {
+            return Ok(());
+        }
+        self.progressed_at = Some(Instant::now());
+        let elapsed_ms = self.began_at.elapsed().as_millis() as u64;
+        let left = u64::from(steps.saturating_sub(step));
+        let progress = Progress {
+            stage: State::Generating,
+            step,
+            steps,
+            fraction: if steps == 0 {
+                0.0
+            } else {
+                f64::from(step) / f64::from(steps)
+            },
+            eta_ms: (step > 0).then(|| elapsed_ms * left / u64::from(step)),
+        };
+        self.may(self.runner.store.progress(self.lease(), &progress).await)
+    }
+
+    async fn store_preview(
+        &mut self,
+        index: u32,
+        step: u32,
+        picture: Picture,
+    ) -> Result<(), Interrupted> {
+        let id = self.artifact_id(Slot::Preview { index, step }, &picture);
+        // A preview that can't be read or kept is no reason to lose the frame.
+        let Ok(checked) = picture_check::check(picture, None).await else {
+            return Ok(());
+        };
+        if let Err(error) = self.runner.blobs.put(&id, checked.bytes).await {
+            tracing::warn!(job = %id.job, "a preview was not stored: {error}");
+            return Ok(());
+        }
+        let preview = Preview {
+            index,
+            step,
+            url: id.url(),
+        };
+        self.may(
+            self.runner
+                .store
+                .announce_preview(self.lease(), &preview)
+                .await,
+        )
+    }
+
+    async fn store_frame(
+        &mut self,
+        index: u32,
+        seed: u64,
+        picture: Picture,
+    ) -> Result<(), Interrupted> {
+        let id = self.artifact_id(Slot::Frame(index), &picture);
+        let size = (self.input.width, self.input.height);
+        let checked = picture_check::check(picture, Some(size)).await?;
+        let bytes = checked.bytes.len() as u64;
+        self.runner
+            .blobs
+            .put(&id, checked.bytes)
+            .await
+            .map_err(|error| {
+                let detail = format!("{:#}", anyhow::Error::from(error));
+                Failure::new(ErrorCode::Temporary, "the frame could not be stored").detail(detail)
+            })?;
+        failpoint::hit("frame_stored");
+        self.frames.push(Artifact {
+            index,
+            url: id.url(),
+            content_type: checked.media_type,
+            width: checked.width,
+            height: checked.height,
+            bytes,
+            sha256: checked.sha256,
+            seed,
+        });
+        self.must(|| self.runner.store.announce_frame(self.lease(), &self.frames))
+            .await?;
+        failpoint::hit("frame_announced");
+        Ok(())
+    }
+
+    fn artifact_id(&self, slot: Slot, picture: &Picture) -> ArtifactId {
+        let Lease { job, fence } = self.lease().clone();
+        ArtifactId {
+            job,
+            fence,
+            slot,
+            media_type: picture.media_type,
+        }
+    }
+
+    fn lease(&self) -> &Lease {
+        &self.held.lease
+    }
+
+    /// Asks for what the job can't do without, until Redis answers.
+    async fn must<F: Future<Output = Result<Noted, StoreError>>>(
+        &self,
+        ask: impl Fn() -> F,
+    ) -> Result<(), Interrupted> {
+        match until_answered(&self.held, ask).await {
+            Some(answer) => self.go_on(answer),
+            None => {
+                self.held.stop(StopReason::Lost);
+                Err(Interrupted::Stopped)
+            }
+        }
+    }
+
+    /// Takes an answer that the job can do without: a Redis that is away for a moment is no reason
+    /// to give up a paid call.
+    fn may(&self, answer: Result<Noted, StoreError>) -> Result<(), Interrupted> {
+        match answer {
+            Ok(answer) => self.go_on(answer),
+            Err(error) => {
+                tracing::debug!(job = %self.lease().job, "progress was not told: {error}");
+                Ok(())
+            }
+        }
+    }
+
+    /// Turns a script's answer into going on or stopping.
+    fn go_on(&self, answer: Noted) -> Result<(), Interrupted> {
+        match answer {
+            Noted::Noted => return Ok(()),
+            Noted::Cancel => self.held.stop(StopReason::Cancel),
+            Noted::Lost(_) => self.held.stop(StopReason::Lost),
+            Noted::Refused(state) => {
+                tracing::error!(job = %self.lease().job, ?state, "the script refused our stage");
+                self.held.stop(StopReason::Lost);
+            }
+        }
+        Err(Interrupted::Stopped)
+    }
+}
