@@ -84,11 +84,7 @@ pub fn listen(settings: &Settings) -> Result<TcpListener, AppError> {
             std::io::ErrorKind::AddrNotAvailable => "no such address on this machine",
             _ => "not possible",
         };
-        AppError::Listen {
-            address,
-            hint,
-            source,
-        }
+        AppError::Listen { address, hint, source }
     })
 }
 
@@ -110,18 +106,13 @@ impl App {
         let store = Store::open(settings.redis_options(), settings.queue_options())
             .map_err(AppError::Store)?;
         let path = &settings.artifacts.path;
-        let blobs = Blobs::on_disk(path).map_err(|source| AppError::Artifacts {
-            path: path.display().to_string(),
-            source,
-        })?;
+        let blobs = Blobs::on_disk(path)
+            .map_err(|source| AppError::Artifacts { path: path.display().to_string(), source })?;
         let readiness = Readiness::new(store.clone(), settings.queue.session_cap.get());
         match readiness.tick().await {
             Ok(()) => {}
             Err(Unfit::Store(StoreError::Unavailable(error))) => {
-                tracing::warn!(
-                    error,
-                    "Redis does not answer yet; requests get 503 until it does"
-                );
+                tracing::warn!(error, "Redis does not answer yet; requests get 503 until it does");
             }
             Err(unfit) => return Err(AppError::Redis(unfit)),
         }
@@ -220,18 +211,12 @@ async fn streams_end(live: &Live, within: Duration) {
         }
     };
     if tokio::time::timeout(within, all).await.is_err() {
-        tracing::warn!(
-            streams = live.readers(),
-            "some streams did not end in time; cutting them"
-        );
+        tracing::warn!(streams = live.readers(), "some streams did not end in time; cutting them");
     }
 }
 
 fn flatten(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> Result<(), AppError> {
-    ended
-        .map_err(std::io::Error::other)
-        .flatten()
-        .map_err(AppError::Http)
+    ended.map_err(std::io::Error::other).flatten().map_err(AppError::Http)
 }
 
 /// Sets what a connection needs, so that a reader who vanished or stalls is noticed.
@@ -241,10 +226,7 @@ fn tune(connection: &dyn Any, _: &mut Extensions) {
     };
     let socket = SockRef::from(tcp);
     let (after, every, times) = KEEPALIVE;
-    let keepalive = TcpKeepalive::new()
-        .with_time(after)
-        .with_interval(every)
-        .with_retries(times);
+    let keepalive = TcpKeepalive::new().with_time(after).with_interval(every).with_retries(times);
     let tuned = socket
         .set_tcp_nodelay(true)
         .and_then(|()| socket.set_send_buffer_size(SEND_BUFFER_BYTES))

@@ -31,9 +31,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let listener = listen(&settings)?;
     let shutdown = Shutdown::new();
     shutdown.on_signals()?;
-    App::build(settings, listener)
-        .await?
-        .run_until(shutdown)
-        .await?;
+    App::build(settings, listener).await?.run_until(shutdown).await?;
     Ok(())
 }

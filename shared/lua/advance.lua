@@ -15,6 +15,6 @@ if j.state ~= BEFORE[stage] then return {'refused', j.state} end
 if j.cancel_requested then return {'cancel'} end
 
 j.v, j.state = j.v + 1, stage
-redis.call('HSET', j.key, 'state', stage, 'v', j.v, 'updated_at', now)
+redis.call('HSET', j.key, 'state', stage, 'v', j.v, 'updated_at', at)
 whisper(j, 'progress', '{"stage":"' .. stage .. '"}')
 return {'advanced'}

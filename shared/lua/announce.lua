@@ -14,6 +14,6 @@ if redis.call('HGET', j.key, field) == value then
   return {j.cancel_requested and 'cancel' or 'noted'}
 end
 j.v = j.v + 1
-redis.call('HSET', j.key, field, value, 'v', j.v, 'updated_at', now)
+redis.call('HSET', j.key, field, value, 'v', j.v, 'updated_at', at)
 emit(j, kind, body)
 return {j.cancel_requested and 'cancel' or 'noted'}

@@ -23,7 +23,7 @@ if j.run_by then redis.call('ZREM', root .. 'deadline:' .. j.pool, id) end
 
 j.v, j.state = j.v + 1, 'processing'
 redis.call('HSET', j.key, 'state', 'processing', 'v', j.v, 'fence', fence,
-  'attempt_count', attempt, 'locked_by', worker, 'locked_at', now, 'started_at', now,
-  'updated_at', now, 'provider', provider)
+  'attempt_count', attempt, 'locked_by', worker, 'locked_at', at, 'started_at', at,
+  'updated_at', at, 'provider', provider)
 emit(j, 'started', '{"attempt":' .. attempt .. ',"provider":"' .. provider .. '"}')
 return {'claimed', fence, attempt, j[11], j[12], j[13], j[14] or ''}

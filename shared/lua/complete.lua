@@ -1,22 +1,26 @@
--- Ends a job whose frames are all stored and announced. Repeated by the same fence, it agrees.
+-- Ends a job whose frames are all stored, and announces the last of them. Repeated by the same
+-- fence, it agrees.
 -- Transition: uploading → completed
 -- KEYS    1 config hash
--- ARGV    1 nonce, 2 job id, 3 fence, 4 time in the provider ms, 5 time storing ms, 6 retention ms
+-- ARGV    1 nonce, 2 job id, 3 fence, 4 time in the provider ms, 5 time storing ms, 6 retention ms,
+--         7 JSON of all its frames, 8 the last one's event JSON
 -- Returns {"completed"}   {"already"} (by this very fence)   {"refused", state found} (too early)
 --         {"lost", state found or 'missing'}
--- Emits   completed {frames, timings}
-local id, fence, generate_ms, upload_ms, retention_ms =
-  ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+-- Emits   frame-ready {index, frame}, completed {frames, timings}
+local id, fence, generate_ms, upload_ms, retention_ms, frames, last_frame =
+  ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
 
-local j = load(id, 'artifacts', 'started_at')
+local j = load(id, 'started_at')
 if j and j.state == 'completed' and j.fence == fence then return {'already'} end
 if not owns(j, fence) then return {'lost', j and j.state or 'missing'} end
 if j.state ~= 'uploading' then return {'refused', j.state} end
 
-local started_at, queued_at = tonumber(j[12]), tonumber(j.queued_at)
+local started_at, queued_at = tonumber(j[11]), tonumber(j.queued_at)
 local timings = '{"queue_ms":' .. started_at - queued_at .. ',"generate_ms":' .. generate_ms
   .. ',"upload_ms":' .. upload_ms .. ',"total_ms":' .. now - queued_at .. '}'
-redis.call('HSET', j.key, 'timings', timings)
+redis.call('HSET', j.key, 'artifacts', frames, 'timings', timings)
+j.v = j.v + 1
+emit(j, 'frame-ready', last_frame)
 
 -- What the next in line may expect: a moving average over about ten jobs.
 local pool = root .. 'pool:' .. j.pool
@@ -26,5 +30,5 @@ redis.call('HSET', pool, 'service_ms',
 
 leave(j)
 finish(j, 'completed', retention_ms, 'completed',
-  '{"frames":' .. (j[11] or '[]') .. ',"timings":' .. timings .. '}')
+  '{"frames":' .. frames .. ',"timings":' .. timings .. '}')
 return {'completed'}

@@ -19,8 +19,11 @@ end
 local workers, slots, ghosts = root .. 'workers:' .. pool, 0, {}
 local all = ask('HGETALL', root .. 'slots:' .. pool) or {}
 for i = 1, #all, 2 do
-  slots = slots + (tonumber(all[i + 1]) or 0)
-  if not ask('ZSCORE', workers, all[i]) then ghosts[#ghosts + 1] = all[i] end
+  if ask('ZSCORE', workers, all[i]) then
+    slots = slots + (tonumber(all[i + 1]) or 0)
+  else
+    ghosts[#ghosts + 1] = all[i]
+  end
 end
 local p = ask('HMGET', root .. 'pool:' .. pool, 'capacity', 'cap', 'swept_at') or {}
 

@@ -27,7 +27,7 @@ local retry_at = now + tonumber(delay_ms)
 j.v, j.state = j.v + 1, 'queued'
 redis.call('ZADD', root .. 'delayed:' .. j.pool, retry_at, id)
 if j.run_by then redis.call('ZADD', root .. 'deadline:' .. j.pool, j.run_by, id) end
-redis.call('HSET', j.key, 'state', 'queued', 'v', j.v, 'updated_at', now, 'retry_at', retry_at,
+redis.call('HSET', j.key, 'state', 'queued', 'v', j.v, 'updated_at', at, 'retry_at', retry_at,
   'error_code', code, 'error_message', message, 'error_detail', detail)
 redis.call('HDEL', j.key, 'locked_by', 'locked_at', 'progress', 'preview', 'artifacts', 'checkpoint')
 leave(j)

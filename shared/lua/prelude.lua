@@ -8,8 +8,14 @@
 local root = string.sub(KEYS[1], 1, -7)
 local nonce, sent_again = string.sub(ARGV[1], 1, 8), #ARGV[1] > 8
 local time = redis.call('TIME') --@clock
-local instant = tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000
-local now = math.floor(instant)
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+-- The same as text: Redis would write a number with seventeen digits, and slowly.
+local at = string.format('%.0f', now)
+
+-- The moment with its microseconds, as a score; `n` tells apart what one script does in a row.
+local function instant(n)
+  return at .. string.format('.%03d', math.min(tonumber(time[2]) % 1000 + n, 999))
+end
 
 local CLASSES = {'high', 'normal', 'low'}
 -- One round of admissions: eight high, three normal, one low.
@@ -58,9 +64,9 @@ local function load(id, ...)
   local j = redis.call('HMGET', key, 'state', 'fence', 'session', 'pool', 'priority', 'v',
     'queued_at', 'attempt_count', 'cancel_requested', 'run_by', ...)
   if not j[1] then return nil end
-  j.id, j.key, j.state, j.fence, j.session, j.pool = id, key, j[1], j[2], j[3], j[4]
+  j.id, j.key, j.state, j.fence, j.session, j.pool = id, key, j[1], j[2] or '0', j[3], j[4]
   j.line, j.v, j.queued_at = j[4] .. ':' .. j[5], tonumber(j[6]), j[7]
-  j.attempt_count, j.cancel_requested, j.run_by = tonumber(j[8]), j[9], j[10]
+  j.attempt_count, j.cancel_requested, j.run_by = tonumber(j[8] or 0), j[9], j[10]
   return j
 end
 
@@ -109,16 +115,15 @@ local function admit(pool, its)
       local id = redis.call('ZRANGE', wait, 0, 0)[1]
       if id then
         redis.call('SADD', live, id)
-        redis.call('ZADD', root .. 'out:' .. pool, now, id)
-        redis.call('ZADD', root .. 'ready:' .. line, instant + admitted / 1000, id)
+        redis.call('ZADD', root .. 'out:' .. pool, at, id)
+        redis.call('ZADD', root .. 'ready:' .. line, instant(admitted), id)
         redis.call('ZREM', wait, id)
         room, beat, admitted = room - 1, beat + 1, admitted + 1
       end
       if redis.call('EXISTS', wait) == 0 then
         redis.call('ZREM', turn, session)
       else
-        -- Fractions of a millisecond keep the order of admissions within one script.
-        redis.call('ZADD', turn, instant + admitted / 1000, session)
+        redis.call('ZADD', turn, instant(admitted), session)
       end
     end
   end
@@ -130,7 +135,7 @@ local function enqueue(j)
   redis.call('ZADD', root .. 'queue:' .. j.line, j.queued_at, j.id)
   redis.call('ZADD', root .. 'wait:' .. j.line .. ':' .. j.session, j.queued_at, j.id)
   if redis.call('SISMEMBER', root .. 'held:' .. j.session, j.line) == 0 then
-    redis.call('ZADD', root .. 'turn:' .. j.line, 'NX', instant, j.session)
+    redis.call('ZADD', root .. 'turn:' .. j.line, 'NX', instant(0), j.session)
   end
   if j.run_by then redis.call('ZADD', root .. 'deadline:' .. j.pool, j.run_by, j.id) end
 end
@@ -142,7 +147,7 @@ local function free(j)
   local lines = redis.call('SMEMBERS', held)
   if #lines == 0 or redis.call('SCARD', live) >= session_cap() then return end
   for _, line in ipairs(lines) do
-    redis.call('ZADD', root .. 'turn:' .. line, 'NX', instant, j.session)
+    redis.call('ZADD', root .. 'turn:' .. line, 'NX', instant(0), j.session)
   end
   redis.call('DEL', held)
   for _, line in ipairs(lines) do
@@ -206,7 +211,7 @@ end
 local function hand_back(j, reason)
   j.v, j.state = j.v + 1, 'queued'
   enqueue(j)
-  redis.call('HSET', j.key, 'state', 'queued', 'v', j.v, 'updated_at', now,
+  redis.call('HSET', j.key, 'state', 'queued', 'v', j.v, 'updated_at', at,
     'attempt_count', math.max(j.attempt_count - 1, 0))
   redis.call('HDEL', j.key, 'locked_by', 'locked_at', 'progress', 'preview', 'artifacts')
   leave(j)
@@ -217,7 +222,7 @@ end
 -- Ends a job whose places in queue or lease the caller has already cleared.
 local function finish(j, state, retention_ms, kind, body)
   j.v, j.state = j.v + 1, state
-  redis.call('HSET', j.key, 'state', state, 'v', j.v, 'updated_at', now, 'finished_at', now,
+  redis.call('HSET', j.key, 'state', state, 'v', j.v, 'updated_at', at, 'finished_at', at,
     'expires_at', now + retention_ms)
   redis.call('HDEL', j.key, 'locked_by', 'locked_at', 'progress', 'preview', 'retry_at',
     'cancel_requested')
@@ -233,7 +238,7 @@ local function finish_failed(j, retention_ms, dead_max, code, message, detail)
   local retryable = code ~= 'PERMANENT' and code ~= 'AUTH_ERROR'
   redis.call('HSET', j.key, 'failure_stage', stage, 'error_code', code, 'error_message', message,
     'error_detail', detail)
-  redis.call('ZADD', root .. 'dead', now, j.id)
+  redis.call('ZADD', root .. 'dead', at, j.id)
   redis.call('ZREMRANGEBYRANK', root .. 'dead', 0, -dead_max - 1)
   redis.call('ZREMRANGEBYSCORE', root .. 'dead', '-inf', now - retention_ms)
   finish(j, 'failed', retention_ms, 'failed', '{"error":{"code":"' .. code .. '","message":'

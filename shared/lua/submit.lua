@@ -41,20 +41,20 @@ for _, class in ipairs(CLASSES) do
 end
 if depth >= tonumber(ARGV[14]) then return {'queue_full', depth} end
 
-local run_by = ARGV[10] ~= '' and now + tonumber(ARGV[10]) or nil
+local run_by = ARGV[10] ~= '' and string.format('%.0f', now + tonumber(ARGV[10])) or nil
 local j = {id = id, key = root .. 'job:' .. id, session = session, pool = pool, v = 1,
-           line = pool .. ':' .. priority, state = 'queued', queued_at = now, run_by = run_by}
+           line = pool .. ':' .. priority, state = 'queued', queued_at = at, run_by = run_by}
 
+-- Counts that are still zero are written by whoever first counts.
 redis.call('HSET', j.key, 'id', id, 'session', session, 'pool', pool, 'model', ARGV[5],
-  'priority', priority, 'state', 'queued', 'v', 1, 'input', ARGV[7], 'metadata', ARGV[8],
-  'fence', 0, 'attempt_count', 0, 'attempt_limit', ARGV[9], 'retry_count', 0, 'losses', 0,
-  'created_at', now, 'queued_at', now, 'updated_at', now)
+  'priority', priority, 'state', 'queued', 'v', '1', 'input', ARGV[7], 'metadata', ARGV[8],
+  'attempt_limit', ARGV[9], 'created_at', at, 'queued_at', at)
 if run_by then redis.call('HSET', j.key, 'run_by', run_by) end
 if key ~= '' then
   redis.call('HSET', j.key, 'idempotency_key', key)
   redis.call('SET', root .. 'idem:' .. session .. ':' .. key, id .. ' ' .. digest, 'PX', ARGV[13])
 end
-redis.call('ZADD', active, now, id)
+redis.call('ZADD', active, at, id)
 if redis.call('LPUSH', jobs, id) > tonumber(ARGV[16]) then redis.call('RPOP', jobs) end
 if unfinished == 0 then redis.call('EXPIRE', jobs, ARGV[17]) end
 enqueue(j)
@@ -63,4 +63,4 @@ local its_pool = load_of(pool)
 local wait = wait_json(its_pool, ahead)
 emit(j, 'queued', '{"reason":"submitted","position":' .. ahead .. ',"estimated_wait_ms":' .. wait .. '}')
 admit(pool, its_pool)
-return {'accepted', now, ahead, wait}
+return {'accepted', at, ahead, wait}

@@ -91,8 +91,8 @@ for _, id in ipairs(redis.call('ZDIFF', 4, root .. 'out:' .. pool, unpack(window
   if not j then
     redis.call('ZREM', root .. 'out:' .. pool, id)
   elseif admitted_at <= now - grace_ms then
-    redis.call('ZADD', root .. 'ready:' .. j.line, now, id)
-    redis.call('ZADD', root .. 'out:' .. pool, now, id)
+    redis.call('ZADD', root .. 'ready:' .. j.line, at, id)
+    redis.call('ZADD', root .. 'out:' .. pool, at, id)
     offered = offered + 1
   end
 end

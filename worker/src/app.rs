@@ -49,24 +49,12 @@ impl App {
         let blobs = Blobs::on_disk(path)
             .with_context(|| format!("use artifacts.path {}", path.display()))?;
         let providers = providers(&settings)?;
-        Ok(Self {
-            worker: WorkerId::new(uuid()),
-            settings,
-            store,
-            blobs,
-            providers,
-        })
+        Ok(Self { worker: WorkerId::new(uuid()), settings, store, blobs, providers })
     }
 
     /// Runs until told to stop: drain, then hand back, then go.
     pub async fn run_until(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Self {
-            settings,
-            worker,
-            store,
-            blobs,
-            providers,
-        } = self;
+        let Self { settings, worker, store, blobs, providers } = self;
         tokio::select! {
             () = shutdown.drain.cancelled() => return Ok(()),
             fit = wait_until_fit(&store) => fit?,
@@ -89,18 +77,10 @@ impl App {
             providers,
             slots: Arc::new(Semaphore::new(slots as usize)),
         };
-        let heart = Arc::new(Heart {
-            store: store.clone(),
-            worker: worker.clone(),
-            pools,
-            slots,
-        });
+        let heart = Arc::new(Heart { store: store.clone(), worker: worker.clone(), pools, slots });
         let sweeper = Sweeper { store };
         let options = settings.queue_options();
-        let janitor = Janitor {
-            blobs,
-            age: options.retention + 2 * options.attempt_max,
-        };
+        let janitor = Janitor { blobs, age: options.retention + 2 * options.attempt_max };
 
         // Beside the jobs. The lease keeper outlives the rest: it serves until the last hand-back.
         let mut upkeep = JoinSet::new();

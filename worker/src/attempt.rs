@@ -17,6 +17,9 @@ use framewire_shared::service::failpoint;
 use framewire_shared::store::StoreError;
 use framewire_shared::store::codec::{Claimed, Noted};
 use framewire_shared::store::queue::Lease;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
 use crate::lease_keeper::{KeptLease, StopReason};
@@ -45,6 +48,19 @@ impl From<Failure> for Interrupted {
     }
 }
 
+/// What an attempt has made.
+pub(crate) struct Produced {
+    /// Every frame, in order; all are stored, all but the last announced.
+    pub(crate) frames: Vec<Artifact>,
+    /// Time in the provider.
+    pub(crate) generate: Duration,
+    /// Time checking and storing the last one.
+    pub(crate) upload: Duration,
+}
+
+/// Progress on its way to Redis: told beside the call, so that a slow answer holds nothing up.
+type Told = BoxFuture<'static, Result<Noted, StoreError>>;
+
 /// One attempt under way.
 pub(crate) struct Attempt<'a> {
     runner: &'a Runner,
@@ -68,14 +84,13 @@ impl<'a> Attempt<'a> {
         &self.held
     }
 
-    /// Calls the provider, stores and announces every frame; gives the time of both parts.
+    /// Calls the provider and stores every frame; the last one is left to be announced.
     pub(crate) async fn produce(
         &mut self,
         claimed: &Claimed,
         provider: &dyn Provider,
-    ) -> Result<(Duration, Duration), Interrupted> {
-        self.must(|| self.runner.store.advance(self.lease(), State::Generating))
-            .await?;
+    ) -> Result<Produced, Interrupted> {
+        self.must(|| self.runner.store.advance(self.lease(), State::Generating)).await?;
         let (sender, updates) = mpsc::channel(UPDATES_MAX);
         let call = Call {
             input: self.input.clone(),
@@ -83,31 +98,44 @@ impl<'a> Attempt<'a> {
             checkpoint: claimed.checkpoint.clone(),
             stop: self.held.stopped().clone(),
         };
-        let last = self
-            .follow(provider.generate(call, sender), updates)
-            .await?;
+        let ((index, seed, picture), mut telling) =
+            self.follow(provider.generate(call, sender), updates).await?;
         let generate = self.began_at.elapsed();
 
+        // The next stage is told while the frame is stored; if the job is not ours any more, a file
+        // stays that nobody refers to.
         let uploading_at = Instant::now();
-        self.must(|| self.runner.store.advance(self.lease(), State::Uploading))
-            .await?;
-        let (index, seed, picture) = last;
-        self.store_frame(index, seed, picture).await?;
-        Ok((generate, uploading_at.elapsed()))
+        let told = async {
+            while let Some(answer) = telling.next().await {
+                self.may(answer)?;
+            }
+            Ok::<(), Interrupted>(())
+        };
+        let (told, advanced, stored) = tokio::join!(
+            told,
+            self.must(|| self.runner.store.advance(self.lease(), State::Uploading)),
+            self.store_frame(index, seed, picture),
+        );
+        told?;
+        advanced?;
+        self.frames.push(stored?);
+        let frames = std::mem::take(&mut self.frames);
+        Ok(Produced { frames, generate, upload: uploading_at.elapsed() })
     }
 
     /// Follows a call to its end, with the deadline and the reasons to stop; gives the last frame,
-    /// which is stored in the next stage.
+    /// which is stored in the next stage, and the progress that is still being told.
     async fn follow(
         &mut self,
         call: impl Future<Output = Result<(), Failure>>,
         mut updates: mpsc::Receiver<Update>,
-    ) -> Result<(u32, u64, Picture), Interrupted> {
+    ) -> Result<((u32, u64, Picture), FuturesUnordered<Told>), Interrupted> {
         let held = self.held.clone();
         let deadline = tokio::time::sleep(self.runner.attempt_timeout);
         tokio::pin!(call, deadline);
         let mut ended = false;
         let mut last = None;
+        let mut telling = FuturesUnordered::new();
         loop {
             tokio::select! {
                 // Updates first: a provider's last frame may be waiting when its call returns.
@@ -119,7 +147,12 @@ impl<'a> Attempt<'a> {
                     }
                     return Err(Interrupted::Stopped);
                 }
+                Some(answer) = telling.next(), if !telling.is_empty() => self.may(answer)?,
                 update = updates.recv() => match update {
+                    Some(Update::Progress { step, steps }) => {
+                        failpoint::hit("calling");
+                        telling.extend(self.progress(step, steps));
+                    }
                     Some(update) => self.take(update, &mut last).await?,
                     None if ended => break,
                     None => { (&mut call).await?; break }
@@ -130,12 +163,10 @@ impl<'a> Attempt<'a> {
         }
         let promised = self.input.n;
         match last {
-            Some(last) if self.frames.len() as u32 + 1 == promised => Ok(last),
-            _ => Err(
-                Failure::new(ErrorCode::Temporary, "the provider sent too few frames")
-                    .detail(format!("{} of {promised}", self.frames.len()))
-                    .into(),
-            ),
+            Some(last) if self.frames.len() as u32 + 1 == promised => Ok((last, telling)),
+            _ => Err(Failure::new(ErrorCode::Temporary, "the provider sent too few frames")
+                .detail(format!("{} of {promised}", self.frames.len()))
+                .into()),
         }
     }
 
@@ -145,40 +176,34 @@ impl<'a> Attempt<'a> {
         last: &mut Option<(u32, u64, Picture)>,
     ) -> Result<(), Interrupted> {
         match update {
-            Update::Progress { step, steps } => {
-                failpoint::hit("calling");
-                self.note_progress(step, steps).await
+            Update::Preview { index, step, picture } => {
+                self.store_preview(index, step, picture).await
             }
-            Update::Preview {
-                index,
-                step,
-                picture,
-            } => self.store_preview(index, step, picture).await,
-            Update::Frame {
-                index,
-                seed,
-                picture,
-            } => {
+            Update::Frame { index, seed, picture } => {
                 if index + 1 == self.input.n {
                     *last = Some((index, seed, picture));
                     Ok(())
                 } else {
-                    self.store_frame(index, seed, picture).await
+                    let frame = self.store_frame(index, seed, picture).await?;
+                    self.frames.push(frame);
+                    self.must(|| self.runner.store.announce_frame(self.lease(), &self.frames))
+                        .await?;
+                    failpoint::hit("frame_announced");
+                    Ok(())
                 }
             }
+            Update::Progress { .. } => unreachable!("told beside the call"),
             Update::Checkpoint(handle) => {
-                self.must(|| self.runner.store.checkpoint(self.lease(), &handle))
-                    .await
+                self.must(|| self.runner.store.checkpoint(self.lease(), &handle)).await
             }
         }
     }
 
-    async fn note_progress(&mut self, step: u32, steps: u32) -> Result<(), Interrupted> {
-        let recent = self
-            .progressed_at
-            .is_some_and(|at| at.elapsed() < PROGRESS_INTERVAL);
+    /// Makes the call that tells how far we are, unless one was made just now.
+    fn progress(&mut self, step: u32, steps: u32) -> Option<Told> {
+        let recent = self.progressed_at.is_some_and(|at| at.elapsed() < PROGRESS_INTERVAL);
         if recent && step < steps {
-            return Ok(());
+            return None;
         }
         self.progressed_at = Some(Instant::now());
         let elapsed_ms = self.began_at.elapsed().as_millis() as u64;
@@ -187,14 +212,11 @@ impl<'a> Attempt<'a> {
             stage: State::Generating,
             step,
             steps,
-            fraction: if steps == 0 {
-                0.0
-            } else {
-                f64::from(step) / f64::from(steps)
-            },
+            fraction: if steps == 0 { 0.0 } else { f64::from(step) / f64::from(steps) },
             eta_ms: (step > 0).then(|| elapsed_ms * left / u64::from(step)),
         };
-        self.may(self.runner.store.progress(self.lease(), &progress).await)
+        let (store, lease) = (self.runner.store.clone(), self.lease().clone());
+        Some(async move { store.progress(&lease, &progress).await }.boxed())
     }
 
     async fn store_preview(
@@ -212,39 +234,27 @@ impl<'a> Attempt<'a> {
             tracing::warn!(job = %id.job, "a preview was not stored: {error}");
             return Ok(());
         }
-        let preview = Preview {
-            index,
-            step,
-            url: id.url(),
-        };
-        self.may(
-            self.runner
-                .store
-                .announce_preview(self.lease(), &preview)
-                .await,
-        )
+        let preview = Preview { index, step, url: id.url() };
+        self.may(self.runner.store.announce_preview(self.lease(), &preview).await)
     }
 
+    /// Checks a frame and stores it; nobody has been told of it yet.
     async fn store_frame(
-        &mut self,
+        &self,
         index: u32,
         seed: u64,
         picture: Picture,
-    ) -> Result<(), Interrupted> {
+    ) -> Result<Artifact, Interrupted> {
         let id = self.artifact_id(Slot::Frame(index), &picture);
         let size = (self.input.width, self.input.height);
         let checked = picture_check::check(picture, Some(size)).await?;
         let bytes = checked.bytes.len() as u64;
-        self.runner
-            .blobs
-            .put(&id, checked.bytes)
-            .await
-            .map_err(|error| {
-                let detail = format!("{:#}", anyhow::Error::from(error));
-                Failure::new(ErrorCode::Temporary, "the frame could not be stored").detail(detail)
-            })?;
+        self.runner.blobs.put(&id, checked.bytes).await.map_err(|error| {
+            let detail = format!("{:#}", anyhow::Error::from(error));
+            Failure::new(ErrorCode::Temporary, "the frame could not be stored").detail(detail)
+        })?;
         failpoint::hit("frame_stored");
-        self.frames.push(Artifact {
+        Ok(Artifact {
             index,
             url: id.url(),
             content_type: checked.media_type,
@@ -253,21 +263,12 @@ impl<'a> Attempt<'a> {
             bytes,
             sha256: checked.sha256,
             seed,
-        });
-        self.must(|| self.runner.store.announce_frame(self.lease(), &self.frames))
-            .await?;
-        failpoint::hit("frame_announced");
-        Ok(())
+        })
     }
 
     fn artifact_id(&self, slot: Slot, picture: &Picture) -> ArtifactId {
         let Lease { job, fence } = self.lease().clone();
-        ArtifactId {
-            job,
-            fence,
-            slot,
-            media_type: picture.media_type,
-        }
+        ArtifactId { job, fence, slot, media_type: picture.media_type }
     }
 
     fn lease(&self) -> &Lease {

@@ -98,11 +98,7 @@ impl Drop for KeptLease {
 impl LeaseKeeper {
     /// Makes a keeper that renews every `every`.
     pub fn new(store: Store, every: Duration) -> Arc<Self> {
-        Arc::new(Self {
-            store,
-            every,
-            held: Mutex::default(),
-        })
+        Arc::new(Self { store, every, held: Mutex::default() })
     }
 
     /// Keeps a lease until the guard is dropped.
@@ -113,10 +109,7 @@ impl LeaseKeeper {
             reason: OnceLock::new(),
         });
         self.all().insert(lease, held.clone());
-        KeptLease {
-            keeper: self.clone(),
-            held,
-        }
+        KeptLease { keeper: self.clone(), held }
     }
 
     /// Tells every running attempt to stop.
@@ -130,10 +123,7 @@ impl LeaseKeeper {
     pub async fn tick(&self) -> Result<Kept, StoreError> {
         let mut by_cell: HashMap<Cell, Vec<Arc<Held>>> = HashMap::new();
         for held in self.all().values() {
-            by_cell
-                .entry(held.lease.job.cell())
-                .or_default()
-                .push(held.clone());
+            by_cell.entry(held.lease.job.cell()).or_default().push(held.clone());
         }
         let mut kept = Kept::default();
         for (cell, held) in by_cell {

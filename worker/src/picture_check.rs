@@ -61,9 +61,7 @@ fn check_now(picture: Picture, size: Option<(u32, u32)>) -> Result<Checked, Fail
         Some(ImageFormat::WebP) => MediaType::Webp,
         Some(ImageFormat::Jpeg) => MediaType::Jpeg,
         other => {
-            return Err(broken(format!(
-                "its first bytes are of {other:?}, not of an image"
-            )));
+            return Err(broken(format!("its first bytes are of {other:?}, not of an image")));
         }
     };
     let mut limits = Limits::default();
@@ -72,27 +70,13 @@ fn check_now(picture: Picture, size: Option<(u32, u32)>) -> Result<Checked, Fail
     let decoded = reader.decode().map_err(|error| broken(error.to_string()))?;
     let (width, height) = (decoded.width(), decoded.height());
     if size.is_some_and(|size| size != (width, height)) {
-        return Err(broken(format!(
-            "it has {width}x{height} pixels, {size:?} were asked for"
-        )));
+        return Err(broken(format!("it has {width}x{height} pixels, {size:?} were asked for")));
     }
     if media_type != picture.media_type {
-        return Err(broken(format!(
-            "it is {media_type:?}, announced as {:?}",
-            picture.media_type
-        )));
+        return Err(broken(format!("it is {media_type:?}, announced as {:?}", picture.media_type)));
     }
-    let sha256 = Sha256::digest(&picture.bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Ok(Checked {
-        bytes: picture.bytes,
-        media_type,
-        width,
-        height,
-        sha256,
-    })
+    let sha256 = Sha256::digest(&picture.bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Checked { bytes: picture.bytes, media_type, width, height, sha256 })
 }
 
 #[cfg(test)]
@@ -101,29 +85,17 @@ mod tests {
 
     fn png(width: u32, height: u32) -> Vec<u8> {
         let mut bytes = std::io::Cursor::new(Vec::new());
-        image::RgbImage::new(width, height)
-            .write_to(&mut bytes, ImageFormat::Png)
-            .unwrap();
+        image::RgbImage::new(width, height).write_to(&mut bytes, ImageFormat::Png).unwrap();
         bytes.into_inner()
     }
 
     async fn checked(bytes: Vec<u8>, media_type: MediaType) -> Result<Checked, Failure> {
-        check(
-            Picture {
-                media_type,
-                bytes: bytes.into(),
-            },
-            Some((64, 32)),
-        )
-        .await
+        check(Picture { media_type, bytes: bytes.into() }, Some((64, 32))).await
     }
 
     #[tokio::test]
     async fn only_a_whole_picture_of_the_promised_kind_and_size_passes() {
-        assert_eq!(
-            checked(png(64, 32), MediaType::Png).await.unwrap().width,
-            64
-        );
+        assert_eq!(checked(png(64, 32), MediaType::Png).await.unwrap().width, 64);
         let whole = png(64, 32);
         let bad = [
             (b"<html>busy</html>".to_vec(), MediaType::Png),

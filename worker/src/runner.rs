@@ -1,6 +1,6 @@
 //! Runs one attempt and settles it exactly once.
 //!
-//! Comes in: a claimed job and its provider. [`attempt`](crate::attempt) produces the frames; here is
+//! Comes in: a claimed job and its provider. `attempt.rs` produces the frames; here is
 //! decided what becomes of the job: completed, failed (now or for good), cancelled, handed back, or
 //! nothing at all when it is somebody else's by now. A settlement is repeated until Redis answers:
 //! the scripts know by the fence whether it still counts, and a paid frame is worth the wait.
@@ -15,7 +15,7 @@ use framewire_shared::store::codec::{Cancel, Claimed, Completed, Failed, Release
 use framewire_shared::store::queue::Lease;
 use framewire_shared::store::{Store, StoreError};
 
-use crate::attempt::{Attempt, Interrupted};
+use crate::attempt::{Attempt, Interrupted, Produced};
 use crate::lease_keeper::{KeptLease, LeaseKeeper, StopReason};
 use crate::provider::Provider;
 
@@ -56,40 +56,30 @@ pub struct Runner {
 impl Runner {
     /// Runs one attempt to its settlement.
     pub async fn run(&self, job: JobId, claimed: Claimed, provider: Arc<dyn Provider>) -> Settled {
-        let lease = Lease {
-            job,
-            fence: claimed.fence,
-        };
+        let lease = Lease { job, fence: claimed.fence };
         let held = self.keeper.keep(lease);
         let input = match serde_json::from_str::<FrameInput>(&claimed.input) {
             Ok(input) => input,
             Err(error) => {
                 let failure = Failure::new(ErrorCode::Permanent, "the job's input can't be read");
                 let failure = failure.detail(error.to_string());
-                return self
-                    .settle_interrupted(&held, &claimed, failure.into())
-                    .await;
+                return self.settle_interrupted(&held, &claimed, failure.into()).await;
             }
         };
         let mut attempt = Attempt::new(self, held, input);
         match attempt.produce(&claimed, provider.as_ref()).await {
-            Ok((generate, upload)) => self.settle_completed(attempt.held(), generate, upload).await,
+            Ok(produced) => self.settle_completed(attempt.held(), &produced).await,
             Err(interrupted) => {
-                self.settle_interrupted(attempt.held(), &claimed, interrupted)
-                    .await
+                self.settle_interrupted(attempt.held(), &claimed, interrupted).await
             }
         }
     }
 
-    async fn settle_completed(
-        &self,
-        held: &KeptLease,
-        generate: Duration,
-        upload: Duration,
-    ) -> Settled {
-        let lease = &held.lease;
+    async fn settle_completed(&self, held: &KeptLease, produced: &Produced) -> Settled {
+        let Produced { frames, generate, upload } = produced;
         failpoint::hit("complete_before");
-        let answer = until_answered(held, || self.store.complete(lease, generate, upload)).await;
+        let complete = || self.store.complete(&held.lease, frames, *generate, *upload);
+        let answer = until_answered(held, complete).await;
         failpoint::hit("complete_after");
         match answer {
             Some(Completed::Completed) => Settled::Completed,
@@ -116,9 +106,8 @@ impl Runner {
             (_, Some(StopReason::Drain)) => return self.release(held).await,
             (Interrupted::Failed(failure), None) => failure,
             (_, Some(StopReason::Deadline)) => {
-                Failure::new(ErrorCode::Timeout, "the provider did not answer in time").detail(
-                    format!("gave up after {} s", self.attempt_timeout.as_secs()),
-                )
+                Failure::new(ErrorCode::Timeout, "the provider did not answer in time")
+                    .detail(format!("gave up after {} s", self.attempt_timeout.as_secs()))
             }
             (Interrupted::Stopped, None) => return Settled::Abandoned,
         };

@@ -92,9 +92,7 @@ impl Process {
 
 /// Finds a release binary beside the launcher's.
 fn binary(name: &str) -> Result<PathBuf> {
-    let folder = Path::new(env!("CARGO_BIN_EXE_framewire"))
-        .parent()
-        .context("a folder")?;
+    let folder = Path::new(env!("CARGO_BIN_EXE_framewire")).parent().context("a folder")?;
     let binary = folder.join(name);
     if !binary.exists() {
         bail!("{} is not built; run ./deploy/bench", binary.display());
@@ -105,16 +103,9 @@ fn binary(name: &str) -> Result<PathBuf> {
 /// Reads the CPU time that a process has used, in seconds.
 fn cpu_s(pid: u32) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<&str> = stat
-        .rsplit_once(')')
-        .context("a stat line")?
-        .1
-        .split_whitespace()
-        .collect();
-    let ticks: f64 = [fields[11], fields[12]]
-        .iter()
-        .filter_map(|n| n.parse::<f64>().ok())
-        .sum();
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').context("a stat line")?.1.split_whitespace().collect();
+    let ticks: f64 = [fields[11], fields[12]].iter().filter_map(|n| n.parse::<f64>().ok()).sum();
     Ok(ticks / TICKS_PER_S)
 }
 
@@ -133,19 +124,14 @@ fn socket(redis: &RedisServer) -> String {
 
 fn info(redis: &RedisServer, section: &str, field: &str) -> Result<f64> {
     let info = redis_cli(redis, &["INFO", section])?;
-    let line = info
-        .lines()
-        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    line.and_then(|value| value.trim().parse().ok())
-        .with_context(|| format!("{field} in INFO"))
+    let line = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.and_then(|value| value.trim().parse().ok()).with_context(|| format!("{field} in INFO"))
 }
 
 async fn tokens(client: &reqwest::Client, base: &str) -> Result<Vec<String>> {
     let mut tokens = Vec::new();
     for _ in 0..SESSIONS {
-        let new = client
-            .post(format!("{base}/v1/sessions"))
-            .json(&serde_json::json!({}));
+        let new = client.post(format!("{base}/v1/sessions")).json(&serde_json::json!({}));
         let answer: serde_json::Value = new.send().await?.error_for_status()?.json().await?;
         tokens.push(answer["token"].as_str().context("a token")?.to_owned());
     }
@@ -182,33 +168,15 @@ async fn submits() -> Result<()> {
     let queued = redis_cli(&redis, &["ZCARD", "fw:{c0}:queue:default:normal"])?;
     let accepted: f64 = queued.trim().parse()?;
     let each = |seconds: f64| format!("{:.0} µs", seconds / accepted * 1e6);
-    row(
-        "202s per second, one gateway, wrk -t1 -c64",
-        format!("{:.0}/s", said.rate),
-    );
-    row(
-        "  latency p50 / p99",
-        format!("{} / {}", said.p50, said.p99),
-    );
+    row("202s per second, one gateway, wrk -t1 -c64", format!("{:.0}/s", said.rate));
+    row("  latency p50 / p99", format!("{} / {}", said.p50, said.p99));
     row("  answers that were not 202", said.errors);
-    row(
-        "redis-benchmark -c 64, the same script",
-        format!("{bare:.0}/s"),
-    );
-    row(
-        "  the gateway reaches of that",
-        format!("{:.2}", said.rate / bare),
-    );
+    row("redis-benchmark -c 64, the same script", format!("{bare:.0}/s"));
+    row("  the gateway reaches of that", format!("{:.2}", said.rate / bare));
     row("CPU per submit: gateway", each(gateway.cpu_s()? - cpu.0));
-    row(
-        "CPU per submit: Redis, AOF and network included",
-        each(cpu_s(redis.pid())? - cpu.1),
-    );
+    row("CPU per submit: Redis, AOF and network included", each(cpu_s(redis.pid())? - cpu.1));
     row("  of it inside the script", script_us(&redis)?);
-    row(
-        "bytes in Redis per queued job",
-        format!("{:.0}", memory / accepted),
-    );
+    row("bytes in Redis per queued job", format!("{:.0}", memory / accepted));
     Ok(())
 }
 
@@ -222,49 +190,15 @@ fn redis_benchmark(redis: &RedisServer) -> Result<f64> {
     let digest = redis_cli(redis, &["SCRIPT", "LOAD", &script])?;
     let session = format!("ses_c0_{}", "0".repeat(32));
     let output = Command::new("redis-benchmark")
-        .args([
-            "-s",
-            &socket(redis),
-            "-c",
-            &CONNECTIONS.to_string(),
-            "-n",
-            &CALLS.to_string(),
-        ])
-        .args([
-            "-r",
-            "1000000000",
-            "--csv",
-            "EVALSHA",
-            digest.trim(),
-            "1",
-            "fw:{c0}:config",
-        ])
-        .args([
-            "abcdefgh",
-            "job_c0_00000000000000000000__rand_int__",
-            &session,
-            "default",
-        ])
-        .args([
-            "builtin",
-            "normal",
-            INPUT,
-            "{}",
-            "3",
-            "",
-            "",
-            "",
-            "86400000",
-            "100000000",
-        ])
+        .args(["-s", &socket(redis), "-c", &CONNECTIONS.to_string(), "-n", &CALLS.to_string()])
+        .args(["-r", "1000000000", "--csv", "EVALSHA", digest.trim(), "1", "fw:{c0}:config"])
+        .args(["abcdefgh", "job_c0_00000000000000000000__rand_int__", &session, "default"])
+        .args(["builtin", "normal", INPUT, "{}", "3", "", "", "", "86400000", "100000000"])
         .args(["100000000", "1000", "604800"])
         .output()
         .context("run redis-benchmark")?;
     let said = String::from_utf8_lossy(&output.stdout);
-    let rate = said
-        .lines()
-        .last()
-        .and_then(|line| line.rsplit("\",\"").nth(6)?.parse().ok());
+    let rate = said.lines().last().and_then(|line| line.rsplit("\",\"").nth(6)?.parse().ok());
     rate.with_context(|| format!("no rate in {said:?}"))
 }
 
@@ -290,39 +224,26 @@ fn wrk(base: &str, tokens: &[String], folder: &Path) -> Result<Wrk> {
         quoted.join(",")
     )?;
     let output = Command::new("wrk")
-        .args([
-            "-t1",
-            &format!("-c{CONNECTIONS}"),
-            &format!("-d{WRK_S}s"),
-            "--latency",
-            "-s",
-        ])
+        .args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{WRK_S}s"), "--latency", "-s"])
         .arg(&script)
         .arg(base)
         .output()
         .context("run wrk; install it with: apt-get install wrk")?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let after = |mark: &str| {
-        said.lines()
-            .find_map(|line| Some(line.trim().strip_prefix(mark)?.trim().to_owned()))
+        said.lines().find_map(|line| Some(line.trim().strip_prefix(mark)?.trim().to_owned()))
     };
     Ok(Wrk {
-        rate: after("Requests/sec:")
-            .and_then(|n| n.parse().ok())
-            .context("a rate from wrk")?,
+        rate: after("Requests/sec:").and_then(|n| n.parse().ok()).context("a rate from wrk")?,
         p50: after("50%").unwrap_or_default(),
         p99: after("99%").unwrap_or_default(),
-        errors: after("Non-2xx or 3xx responses:")
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(0),
+        errors: after("Non-2xx or 3xx responses:").and_then(|n| n.parse().ok()).unwrap_or(0),
     })
 }
 
 fn script_us(redis: &RedisServer) -> Result<String> {
     let stats = redis_cli(redis, &["INFO", "commandstats"])?;
-    let line = stats
-        .lines()
-        .find(|line| line.starts_with("cmdstat_evalsha:"));
+    let line = stats.lines().find(|line| line.starts_with("cmdstat_evalsha:"));
     let us = line.and_then(|line| line.split("usec_per_call=").nth(1)?.split(',').next());
     Ok(format!("{} µs", us.context("statistics of evalsha")?))
 }
@@ -348,16 +269,10 @@ async fn end_to_end() -> Result<()> {
     let mut ends = std::collections::HashMap::new();
     while ends.len() < total {
         let next = tokio::time::timeout(Duration::from_secs(20), ended.recv()).await;
-        let (job, at) = next
-            .context("a job did not complete within 20 s")?
-            .context("a stream")?;
+        let (job, at) = next.context("a job did not complete within 20 s")?.context("a stream")?;
         ends.insert(job, at);
     }
-    let cpu = (
-        gateway.cpu_s()? - cpu.0,
-        worker.cpu_s()? - cpu.1,
-        cpu_s(redis.pid())? - cpu.2,
-    );
+    let cpu = (gateway.cpu_s()? - cpu.0, worker.cpu_s()? - cpu.1, cpu_s(redis.pid())? - cpu.2);
     let (mut whole, mut acks) = (Vec::new(), Vec::new());
     for (job, posted, acked) in submitted.await?? {
         whole.push(ends[&job] - posted);
@@ -366,10 +281,7 @@ async fn end_to_end() -> Result<()> {
     let title =
         format!("{RATE} jobs/s for {STEADY_S} s, {SESSIONS} streams: POST to 202, p50 / p99");
     row(&title, percentiles(&mut acks));
-    row(
-        "  POST to `completed` on the stream, p50 / p99",
-        percentiles(&mut whole),
-    );
+    row("  POST to `completed` on the stream, p50 / p99", percentiles(&mut whole));
     let each = |seconds: f64| format!("{:.0} µs", seconds / total as f64 * 1e6);
     row("  CPU per job: gateway with its streams", each(cpu.0));
     row("  CPU per job: worker with drawing 64×64", each(cpu.1));
@@ -394,19 +306,14 @@ async fn listen(
     let mut body = request.send().await?.error_for_status()?.bytes_stream();
     let mut text = String::new();
     // The first frame is `sync`: from here on nothing is missed.
-    text.push_str(&String::from_utf8_lossy(
-        &body.next().await.context("a stream")??,
-    ));
+    text.push_str(&String::from_utf8_lossy(&body.next().await.context("a stream")??));
     tokio::spawn(async move {
         while let Some(Ok(bytes)) = body.next().await {
             let at = Instant::now();
             text.push_str(&String::from_utf8_lossy(&bytes));
             while let Some(end) = text.find("\n\n") {
                 let frame: String = text.drain(..end + 2).collect();
-                let job = frame
-                    .split("\"job\":\"")
-                    .nth(1)
-                    .and_then(|rest| rest.split('"').next());
+                let job = frame.split("\"job\":\"").nth(1).and_then(|rest| rest.split('"').next());
                 if let (true, Some(job)) = (frame.contains("event: completed"), job)
                     && ended.send((job.to_owned(), at)).await.is_err()
                 {
@@ -439,11 +346,7 @@ async fn submit_steadily(
             let answer = request.send().await?.error_for_status()?;
             let acked = Instant::now();
             let job: serde_json::Value = answer.json().await?;
-            anyhow::Ok((
-                job["id"].as_str().context("an id")?.to_owned(),
-                posted,
-                acked,
-            ))
+            anyhow::Ok((job["id"].as_str().context("an id")?.to_owned(), posted, acked))
         });
     }
     posts.join_all().await.into_iter().collect()

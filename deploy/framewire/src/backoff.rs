@@ -38,9 +38,8 @@ mod tests {
     #[test]
     fn the_first_death_is_met_at_once_and_quick_ones_ever_later() {
         let mut backoff = Backoff::default();
-        let waits: Vec<_> = (0..9)
-            .map(|_| backoff.after(Duration::from_millis(50)).as_millis())
-            .collect();
+        let waits: Vec<_> =
+            (0..9).map(|_| backoff.after(Duration::from_millis(50)).as_millis()).collect();
         assert_eq!(waits, [0, 250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
     }
 

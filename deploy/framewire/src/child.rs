@@ -82,10 +82,7 @@ pub(crate) struct Process {
 impl Nursery {
     /// Starts a program.
     pub(crate) fn start(&self, program: &Program) -> Result<Process, StartError> {
-        self.spawn(program).map_err(|source| StartError {
-            name: program.name.clone(),
-            source,
-        })
+        self.spawn(program).map_err(|source| StartError { name: program.name.clone(), source })
     }
 
     fn spawn(&self, program: &Program) -> std::io::Result<Process> {
@@ -108,29 +105,12 @@ impl Nursery {
         let (said, heard) = watch::channel(Heard::default());
         let mut readers = JoinSet::new();
         if let Some(output) = child.stdout.take() {
-            readers.spawn(listen(
-                output,
-                program.name.clone(),
-                self.console.clone(),
-                said.clone(),
-            ));
+            readers.spawn(listen(output, program.name.clone(), self.console.clone(), said.clone()));
         }
         if let Some(output) = child.stderr.take() {
-            readers.spawn(listen(
-                output,
-                program.name.clone(),
-                self.console.clone(),
-                said,
-            ));
+            readers.spawn(listen(output, program.name.clone(), self.console.clone(), said));
         }
-        Ok(Process {
-            child,
-            pid,
-            pid_file: path,
-            started_at: Instant::now(),
-            heard,
-            readers,
-        })
+        Ok(Process { child, pid, pid_file: path, started_at: Instant::now(), heard, readers })
     }
 }
 

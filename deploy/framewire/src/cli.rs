@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::chaos::{self, ChaosArgs};
 use crate::console;
+use crate::dead::{self, DeadArgs};
+use crate::doctor::{self, DoctorArgs};
 use crate::lifeline::{self, LifelineArgs};
 use crate::plan::UpArgs;
 use crate::up;
@@ -15,6 +18,12 @@ use crate::up;
 enum Command {
     /// Starts Redis, the gateway and the workers, and keeps them running until Ctrl-C.
     Up(UpArgs),
+    /// Says in words what is wrong with a running Framewire, and what mends it.
+    Doctor(DoctorArgs),
+    /// Lists, shows, retries and purges failed jobs.
+    Dead(DeadArgs),
+    /// Kills everything that can be killed, for a while, and checks that no promise was broken.
+    Chaos(ChaosArgs),
     #[command(hide = true)]
     Lifeline(LifelineArgs),
 }
@@ -25,6 +34,13 @@ pub(crate) async fn run() -> ExitCode {
         Command::Up(args) => match up::up(args).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error, error.hint().as_deref()),
+        },
+        Command::Doctor(args) => doctor::doctor(&args).await,
+        Command::Dead(args) => dead::dead(&args).await,
+        Command::Chaos(args) => match Box::pin(chaos::chaos(args)).await {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => failed(&error, None),
         },
         Command::Lifeline(args) => match lifeline::exec(&args) {
             Ok(never) => match never {},

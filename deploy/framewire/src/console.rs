@@ -21,9 +21,7 @@ impl Console {
     /// Looks at the terminal and at `NO_COLOR`.
     pub(crate) fn new(mut environment: impl Iterator<Item = (String, String)>) -> Self {
         let refused = environment.any(|(name, value)| name == "NO_COLOR" && !value.is_empty());
-        Self {
-            colour: !refused && std::io::stderr().is_terminal(),
-        }
+        Self { colour: !refused && std::io::stderr().is_terminal() }
     }
 
     /// Gives the variable that keeps children from colouring what ends in a file.
@@ -40,11 +38,7 @@ impl Console {
 
     /// Shows a child's line.
     pub(crate) fn forward(&self, name: &str, line: &str) {
-        drop(writeln!(
-            std::io::stderr().lock(),
-            "{}",
-            self.labelled(name, line)
-        ));
+        drop(writeln!(std::io::stderr().lock(), "{}", self.labelled(name, line)));
     }
 
     fn labelled(&self, name: &str, line: &str) -> String {
@@ -110,9 +104,6 @@ mod tests {
         assert_eq!(plain.labelled("gateway", "hello"), "gateway   | hello");
         assert_eq!(plain.labelled("framewire", "hello"), "framewire | hello");
         let coloured = Console { colour: true };
-        assert_eq!(
-            coloured.labelled("gateway", "hello"),
-            "\x1b[36mgateway   |\x1b[0m hello"
-        );
+        assert_eq!(coloured.labelled("gateway", "hello"), "\x1b[36mgateway   |\x1b[0m hello");
     }
 }

@@ -82,9 +82,8 @@ impl Crew {
         let private = self.members.iter().any(|(role, _)| *role == Role::Redis);
         let last = if private { ", then Redis" } else { "" };
         let console = self.console().clone();
-        console.say(&format!(
-            "stopping: the gateway, then the workers{last}; Ctrl-C again hurries"
-        ));
+        console
+            .say(&format!("stopping: the gateway, then the workers{last}; Ctrl-C again hurries"));
         for role in [
             // First who promises: no job is taken by a system that is going away, and every
             // stream is told `bye`, so that browsers come back with their cursor.
@@ -97,9 +96,7 @@ impl Crew {
         ] {
             let (stage, rest) = self.members.into_iter().partition(|(its, _)| *its == role);
             self.members = rest;
-            stage
-                .iter()
-                .for_each(|(_, member): &(_, Member)| member.stop());
+            stage.iter().for_each(|(_, member): &(_, Member)| member.stop());
             for (_, member) in stage {
                 member.stopped().await;
             }

@@ -27,10 +27,7 @@ const SOCKET_PATH_BYTES_MAX: usize = 103;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DataError {
     #[error("use the data directory {}", .path.display())]
-    Unusable {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Unusable { path: PathBuf, source: std::io::Error },
     #[error(
         "use the data directory {}: `framewire up` runs on it already (process {holder})",
         .path.display()
@@ -69,10 +66,7 @@ pub(crate) struct DataDir {
 impl DataDir {
     /// Makes the directory, if need be, and takes it.
     pub(crate) fn take(path: &Path) -> Result<Self, DataError> {
-        let unusable = |source| DataError::Unusable {
-            path: path.to_owned(),
-            source,
-        };
+        let unusable = |source| DataError::Unusable { path: path.to_owned(), source };
         private_folder(path).map_err(unusable)?;
         let path = path.canonicalize().map_err(unusable)?;
         let lock = OpenOptions::new()
@@ -136,19 +130,14 @@ impl DataDir {
         if fits(&here) {
             return Ok(here);
         }
-        let mut hasher = DefaultHasher::new();
-        self.path.hash(&mut hasher);
-        let name = format!("framewire-{:016x}", hasher.finish());
+        let name = folder_name(&self.path);
         let found = elsewhere
             .iter()
             .map(|folder| folder.join(&name))
             .find(|folder| fits(&folder.join("redis.sock")) && self.is_private(folder));
         match found {
             Some(folder) => Ok(folder.join("redis.sock")),
-            None => Err(DataError::NoSocket {
-                path: here,
-                tried: elsewhere.to_vec(),
-            }),
+            None => Err(DataError::NoSocket { path: here, tried: elsewhere.to_vec() }),
         }
     }
 
@@ -170,6 +159,24 @@ impl DataDir {
         };
         ours().unwrap_or(false)
     }
+}
+
+/// Finds the socket of a launcher that runs, or ran, on a directory; takes and makes nothing.
+pub(crate) fn find_socket(path: &Path, elsewhere: &[PathBuf]) -> Option<PathBuf> {
+    let path = path.canonicalize().ok()?;
+    let folder = folder_name(&path);
+    let others = elsewhere.iter().map(|root| root.join(&folder));
+    std::iter::once(path)
+        .chain(others)
+        .map(|folder| folder.join("redis.sock"))
+        .find(|socket| fits(socket) && socket.exists())
+}
+
+/// Names the private folder of a directory whose own path is too long for a socket.
+fn folder_name(path: &Path) -> String {
+    let mut hasher = DefaultHasher::new();
+    path.hash(&mut hasher);
+    format!("framewire-{:016x}", hasher.finish())
 }
 
 fn fits(socket: &Path) -> bool {
@@ -196,18 +203,15 @@ mod tests {
         let socket = long.socket(&elsewhere).unwrap();
         assert!(fits(&socket), "{socket:?}");
         assert_eq!(socket, long.socket(&elsewhere).unwrap(), "found again");
+        assert_eq!(find_socket(long.path(), &elsewhere), None, "none is there");
+        std::fs::write(&socket, "").unwrap();
+        assert_eq!(find_socket(long.path(), &elsewhere), Some(socket.clone()));
         let folder = socket.parent().unwrap();
-        assert_eq!(
-            folder.metadata().unwrap().permissions().mode() & 0o777,
-            0o700
-        );
+        assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
 
         // A folder that others may write to is not used.
         std::fs::set_permissions(folder, PermissionsExt::from_mode(0o777)).unwrap();
-        assert!(matches!(
-            long.socket(&elsewhere),
-            Err(DataError::NoSocket { .. })
-        ));
+        assert!(matches!(long.socket(&elsewhere), Err(DataError::NoSocket { .. })));
     }
 
     #[test]

@@ -26,10 +26,7 @@ const REDIS_GRACE: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LeftoverError {
     #[error("look for processes of an earlier run in {}", .folder.display())]
-    Look {
-        folder: PathBuf,
-        source: std::io::Error,
-    },
+    Look { folder: PathBuf, source: std::io::Error },
     #[error("stop a process of an earlier run, which still holds {}", .file.display())]
     Stubborn { file: PathBuf },
 }
@@ -46,10 +43,7 @@ impl LeftoverError {
 
 /// Stops what still runs, and removes the files of what doesn't.
 pub(crate) async fn clear(folder: &Path, console: &Console) -> Result<(), LeftoverError> {
-    let look = |source| LeftoverError::Look {
-        folder: folder.to_owned(),
-        source,
-    };
+    let look = |source| LeftoverError::Look { folder: folder.to_owned(), source };
     let mut files = pid_file::list(folder).map_err(look)?;
     // Redis last, as always: the others may still have something to write down.
     files.sort_by_key(|file| is_redis(file));
@@ -78,9 +72,7 @@ async fn stop(file: &Path, console: &Console) -> std::io::Result<()> {
         return Ok(());
     };
     let name = file.file_stem().unwrap_or_default().display();
-    console.say(&format!(
-        "stopping {name} (process {pid}), left by a launcher that was killed"
-    ));
+    console.say(&format!("stopping {name} (process {pid}), left by a launcher that was killed"));
     let grace = if is_redis(file) { REDIS_GRACE } else { GRACE };
     for (signal, patience) in [(Signal::SIGTERM, grace), (Signal::SIGKILL, GRACE)] {
         // It may end in this very moment; then the look below says so.

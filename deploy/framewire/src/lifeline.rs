@@ -42,15 +42,7 @@ pub(crate) enum LifelineError {
 /// Gives the arguments with which the launcher calls itself.
 pub(crate) fn arguments(orphan_signal: Signal) -> [OsString; 6] {
     let parent = std::process::id().to_string();
-    [
-        "lifeline",
-        "--parent",
-        &parent,
-        "--signal",
-        orphan_signal.as_str(),
-        "--",
-    ]
-    .map(OsString::from)
+    ["lifeline", "--parent", &parent, "--signal", orphan_signal.as_str(), "--"].map(OsString::from)
 }
 
 /// Becomes the program; returns only if that failed.
@@ -60,10 +52,8 @@ pub(crate) fn exec(args: &LifelineArgs) -> Result<Infallible, LifelineError> {
     if std::os::unix::process::parent_id() != args.parent {
         return Err(LifelineError::Orphan(args.parent));
     }
-    let (program, arguments) = args
-        .command
-        .split_first()
-        .unwrap_or_else(|| unreachable!("clap requires a program"));
+    let (program, arguments) =
+        args.command.split_first().unwrap_or_else(|| unreachable!("clap requires a program"));
     let error = std::process::Command::new(program).args(arguments).exec();
     Err(LifelineError::Exec(program.display().to_string(), error))
 }

@@ -26,6 +26,14 @@ mod member;
 mod backoff;
 /// The child's first moments: it dies with its launcher.
 mod lifeline;
+/// Which Redis an operator's command speaks to.
+mod operate;
+/// `framewire doctor`: what is wrong, in words.
+mod doctor;
+/// `framewire dead`: the failed jobs that are kept.
+mod dead;
+/// `framewire chaos`: kills, cuts, and a verdict.
+mod chaos;
 /// What is shown when everything runs.
 mod summary;
 /// Lines, and in which colour.

@@ -71,12 +71,7 @@ impl Member {
     /// Keeps a started process running.
     pub(crate) fn keep(process: Process, program: Program, grace: Grace, bonds: Bonds) -> Self {
         let stop = CancellationToken::new();
-        let keeper = Keeper {
-            program,
-            grace,
-            bonds,
-            stop: stop.clone(),
-        };
+        let keeper = Keeper { program, grace, bonds, stop: stop.clone() };
         let task = tokio::spawn(keeper.run(process));
         Self { stop, task }
     }
@@ -157,11 +152,7 @@ impl Keeper {
         let mut news = died.to_owned();
         loop {
             let wait = backoff.after(lived);
-            let when = if wait.is_zero() {
-                "now".into()
-            } else {
-                format!("in {wait:?}")
-            };
+            let when = if wait.is_zero() { "now".into() } else { format!("in {wait:?}") };
             self.say(&format!("{news}; it is started again {when}"));
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -188,16 +179,10 @@ impl Keeper {
             () = self.bonds.hurry.cancelled(), if self.grace.hurries => {}
         }
         process.signal(Signal::SIGTERM);
-        if tokio::time::timeout(HURRY_GRACE, process.ended())
-            .await
-            .is_ok()
-        {
+        if tokio::time::timeout(HURRY_GRACE, process.ended()).await.is_ok() {
             return;
         }
-        self.say(&format!(
-            "(process {}) does not stop and is killed",
-            process.pid()
-        ));
+        self.say(&format!("(process {}) does not stop and is killed", process.pid()));
         process.signal(Signal::SIGKILL);
         drop(process.ended().await);
     }

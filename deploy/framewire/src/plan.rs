@@ -84,20 +84,12 @@ impl Plan {
     /// Reads flags, file and environment.
     pub(crate) fn new(args: &UpArgs, environment: &[(String, String)]) -> Result<Self, PlanError> {
         let flags = [
-            (
-                "FRAMEWIRE_GATEWAY_LISTEN",
-                args.listen.map(|at| at.to_string()),
-            ),
-            (
-                "FRAMEWIRE_WORKER_SLOTS",
-                args.slots.map(|slots| slots.to_string()),
-            ),
+            ("FRAMEWIRE_GATEWAY_LISTEN", args.listen.map(|at| at.to_string())),
+            ("FRAMEWIRE_WORKER_SLOTS", args.slots.map(|slots| slots.to_string())),
             ("FRAMEWIRE_REDIS_URL", args.redis.clone()),
         ];
-        let overrides: Vec<(String, String)> = flags
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-            .collect();
+        let overrides: Vec<(String, String)> =
+            flags.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
         let all = environment.iter().chain(&overrides);
         let file = args.config.config.as_deref();
         let settings = Settings::load(file, all.clone().cloned())?;
@@ -115,7 +107,7 @@ impl Plan {
 }
 
 /// Tells whether a file, which has been read before, sets a key.
-fn sets(file: &Path, key: &str) -> bool {
+pub(crate) fn sets(file: &Path, key: &str) -> bool {
     let source = config::File::from(file).format(config::FileFormat::Toml);
     config::Config::builder()
         .add_source(source)
@@ -129,11 +121,7 @@ impl Programs {
         let beside = |name| {
             let path = own.with_file_name(name);
             let own = own.clone();
-            if path.is_file() {
-                Ok(path)
-            } else {
-                Err(PlanError::Missing { name, own })
-            }
+            if path.is_file() { Ok(path) } else { Err(PlanError::Missing { name, own }) }
         };
         Ok(Self {
             gateway: beside("framewire-gateway")?,

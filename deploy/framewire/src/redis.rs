@@ -33,17 +33,11 @@ pub(crate) enum RedisError {
     #[error("find redis-server: it is not installed on this machine")]
     Missing,
     #[error("ask {server} for its version")]
-    Version {
-        server: &'static str,
-        source: std::io::Error,
-    },
+    Version { server: &'static str, source: std::io::Error },
     #[error("use redis-server {version}: it is too old, 6.2 or newer is needed")]
     TooOld { version: String },
     #[error("write {}", .path.display())]
-    Conf {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Conf { path: PathBuf, source: std::io::Error },
     #[error("understand the Redis URL {url}")]
     Url { url: String, source: StoreError },
     #[error("use the Redis at {url}")]
@@ -66,10 +60,7 @@ impl RedisError {
                  {ELSEWHERE}"
             ),
             Self::Url { .. } => "it looks like redis://user:password@host:6379/0".into(),
-            Self::Unfit {
-                url,
-                source: Unfit::Store(_),
-            } => {
+            Self::Unfit { url, source: Unfit::Store(_) } => {
                 format!("is it running? try: {} ping", look_in(url))
             }
             Self::Unfit { .. } | Self::Version { .. } | Self::Conf { .. } => return None,
@@ -86,9 +77,9 @@ pub(crate) fn find() -> Result<&'static str, RedisError> {
         };
         let said = String::from_utf8_lossy(&output.stdout);
         return match version(&said) {
-            Some((text, numbers)) if numbers < VERSION_MIN => Err(RedisError::TooOld {
-                version: text.to_owned(),
-            }),
+            Some((text, numbers)) if numbers < VERSION_MIN => {
+                Err(RedisError::TooOld { version: text.to_owned() })
+            }
             // A build that hides its version is found out when it is asked over its socket.
             _ => Ok(server),
         };
@@ -98,9 +89,7 @@ pub(crate) fn find() -> Result<&'static str, RedisError> {
 
 /// Reads `Redis server v=7.0.15 sha=…`.
 fn version(said: &str) -> Option<(&str, (u32, u32))> {
-    let text = said
-        .split_whitespace()
-        .find_map(|word| word.strip_prefix("v="))?;
+    let text = said.split_whitespace().find_map(|word| word.strip_prefix("v="))?;
     let mut parts = text.split('.').map(str::parse::<u32>);
     Some((text, (parts.next()?.ok()?, parts.next()?.ok()?)))
 }
@@ -108,10 +97,8 @@ fn version(said: &str) -> Option<(&str, (u32, u32))> {
 /// Writes the settings and says how the server is to be run.
 pub(crate) fn program(server: &str, data: &DataDir, socket: &Path) -> Result<Program, RedisError> {
     let path = data.redis_conf();
-    std::fs::write(&path, CONF).map_err(|source| RedisError::Conf {
-        path: path.clone(),
-        source,
-    })?;
+    std::fs::write(&path, CONF)
+        .map_err(|source| RedisError::Conf { path: path.clone(), source })?;
     let folder = data.redis();
     let arguments: [&std::ffi::OsStr; 5] = [
         path.as_ref(),
@@ -132,6 +119,14 @@ pub(crate) fn program(server: &str, data: &DataDir, socket: &Path) -> Result<Pro
         // Its file should be whole even if the launcher is killed.
         orphan_signal: Signal::SIGTERM,
     })
+}
+
+/// Has the server sync its file before each answer: on the command line, where it wins over the
+/// settings' file.
+pub(crate) fn synced(mut program: Program) -> Program {
+    let always = ["--appendfsync", "always"];
+    program.arguments.extend(always.map(OsString::from));
+    program
 }
 
 /// Gives the URL of a socket; a path may hold what a URL may not.
@@ -167,10 +162,7 @@ pub(crate) async fn check(store: &Store, url: &str) -> Result<(), RedisError> {
     store
         .check_fitness()
         .await
-        .map_err(|source| RedisError::Unfit {
-            url: without_password(url),
-            source,
-        })
+        .map_err(|source| RedisError::Unfit { url: without_password(url), source })
 }
 
 /// Says how an operator looks into somebody's own Redis; `redis-cli` knows no URL of a socket.
@@ -217,16 +209,10 @@ mod tests {
 
     #[test]
     fn passwords_are_not_shown() {
-        assert_eq!(
-            without_password("redis://u:p:@w@h:6379/0"),
-            "redis://u:***@h:6379/0"
-        );
+        assert_eq!(without_password("redis://u:p:@w@h:6379/0"), "redis://u:***@h:6379/0");
         assert_eq!(without_password("redis://h:6379"), "redis://h:6379");
         assert_eq!(look_in("redis://u:p@h:1"), "redis-cli -u redis://u:***@h:1");
-        assert_eq!(
-            look_in("unix:///run/redis.sock?db=1"),
-            "redis-cli -s /run/redis.sock"
-        );
+        assert_eq!(look_in("unix:///run/redis.sock?db=1"), "redis-cli -s /run/redis.sock");
     }
 
     #[test]

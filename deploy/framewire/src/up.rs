@@ -12,6 +12,7 @@ use std::time::Duration;
 use framewire_shared::service::settings;
 use framewire_shared::service::shutdown::Shutdown;
 use framewire_shared::store::Store;
+use framewire_shared::store::operate::Durability;
 use nix::sys::signal::Signal;
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
@@ -49,10 +50,7 @@ pub(crate) enum UpError {
     #[error("listen for signals")]
     Signals(#[source] std::io::Error),
     #[error("listen on {at}")]
-    Port {
-        at: SocketAddr,
-        source: std::io::Error,
-    },
+    Port { at: SocketAddr, source: std::io::Error },
 }
 
 impl UpError {
@@ -96,12 +94,8 @@ pub(crate) async fn up(args: UpArgs) -> Result<(), UpError> {
         console: console.clone(),
     };
     let (refusals, mut refused) = mpsc::channel(1);
-    let bonds = Bonds {
-        nursery,
-        ready: CancellationToken::new(),
-        hurry: shutdown.stop.clone(),
-        refusals,
-    };
+    let bonds =
+        Bonds { nursery, ready: CancellationToken::new(), hurry: shutdown.stop.clone(), refusals };
     let mut crew = Crew::new(bonds, &plan.settings);
     let outcome = tokio::select! {
         // Once all run, this branch is done with and the others are waited for.
@@ -128,34 +122,29 @@ async fn start(
 ) -> Result<(), UpError> {
     let mut summary = Summary::default();
     if let Some(socket) = socket {
-        let program = redis::program(redis::find()?, data, socket)?;
+        let mut program = redis::program(redis::find()?, data, socket)?;
+        if plan.settings.redis.durability == Durability::Strict {
+            program = redis::synced(program);
+        }
         let pid = crew.start(Role::Redis, program)?.0;
         let url = redis::url_of(socket);
         plan.settings.redis.url = url.clone();
         plan.overrides.push(("FRAMEWIRE_REDIS_URL".into(), url));
-        summary.add(
-            "redis",
-            &format!("process {pid}, look in: redis-cli -s {}", quoted(socket)),
-        );
+        summary.add("redis", &format!("process {pid}, look in: redis-cli -s {}", quoted(socket)));
     } else {
         let look_in = redis::look_in(&plan.settings.redis.url);
         summary.add("redis", &format!("yours, look in: {look_in}"));
     }
     let url = &plan.settings.redis.url;
-    let store = Store::open(plan.settings.redis_options(), plan.settings.queue_options()).map_err(
-        |source| RedisError::Url {
-            url: redis::without_password(url),
-            source,
-        },
-    )?;
+    let store = Store::open(plan.settings.redis_options(), plan.settings.queue_options())
+        .map_err(|source| RedisError::Url { url: redis::without_password(url), source })?;
     if socket.is_some() {
         redis::answers(&store, crew.console()).await;
     }
     redis::check(&store, url).await?;
     if !plan.artifacts_named {
         let path = data.artifacts().display().to_string();
-        plan.overrides
-            .push(("FRAMEWIRE_ARTIFACTS_PATH".into(), path));
+        plan.overrides.push(("FRAMEWIRE_ARTIFACTS_PATH".into(), path));
     }
 
     let slots = plan.settings.worker.slots;
@@ -165,10 +154,7 @@ async fn start(
         let (pid, _) = crew.start(Role::Worker, program)?;
         summary.add(
             &name,
-            &format!(
-                "process {pid}, {slots} {}",
-                if slots.get() == 1 { "slot" } else { "slots" }
-            ),
+            &format!("process {pid}, {slots} {}", if slots.get() == 1 { "slot" } else { "slots" }),
         );
     }
     let program = service("gateway", &plan.programs.gateway, args, &plan);
@@ -187,9 +173,7 @@ fn service(name: &str, path: &Path, args: &UpArgs, plan: &Plan) -> Program {
     Program {
         name: name.into(),
         path: path.into(),
-        arguments: config
-            .flat_map(|file| ["--config".into(), file.into()])
-            .collect(),
+        arguments: config.flat_map(|file| ["--config".into(), file.into()]).collect(),
         environment: plan.overrides.clone(),
         advice: None,
         // They are made to survive it, and nobody is left who would wait for more.
@@ -199,9 +183,7 @@ fn service(name: &str, path: &Path, args: &UpArgs, plan: &Plan) -> Program {
 
 /// Refuses an address that the gateway could not have, before anything is started.
 fn is_free(at: SocketAddr) -> Result<(), UpError> {
-    TcpListener::bind(at)
-        .map(drop)
-        .map_err(|source| UpError::Port { at, source })
+    TcpListener::bind(at).map(drop).map_err(|source| UpError::Port { at, source })
 }
 
 /// Waits until a gateway says that it listens, or, where its log is set to say less, until it
@@ -232,10 +214,8 @@ fn on_hang_up(drain: CancellationToken) -> std::io::Result<tokio::task::JoinHand
 }
 
 /// Lists where a socket may lie if the data directory's path is too long for one.
-fn socket_folders(environment: &[(String, String)]) -> Vec<PathBuf> {
-    let named = environment
-        .iter()
-        .filter(|(name, _)| name == "XDG_RUNTIME_DIR");
+pub(crate) fn socket_folders(environment: &[(String, String)]) -> Vec<PathBuf> {
+    let named = environment.iter().filter(|(name, _)| name == "XDG_RUNTIME_DIR");
     let mut folders: Vec<_> = named.map(|(_, folder)| folder.into()).collect();
     folders.extend([std::env::temp_dir(), "/tmp".into()]);
     folders

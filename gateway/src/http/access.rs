@@ -32,10 +32,7 @@ pub async fn access<B: MessageBody + 'static>(
     let status = response.status();
     let mut cause = None;
     let mut response = if status.is_client_error() || status.is_server_error() {
-        let problem = response
-            .response()
-            .error()
-            .and_then(Error::as_error::<Problem>);
+        let problem = response.response().error().and_then(Error::as_error::<Problem>);
         cause = problem.and_then(|problem| problem.operators_cause().map(str::to_owned));
         let path = response.request().path();
         let document = match problem {
@@ -62,24 +59,9 @@ fn log<B>(response: &ServiceResponse<B>, id: &HeaderValue, started: Instant, cau
     let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     let status = status.as_u16();
     if status >= 500 {
-        tracing::warn!(
-            method,
-            path,
-            status,
-            elapsed_us,
-            request_id,
-            cause,
-            "refused a request"
-        );
+        tracing::warn!(method, path, status, elapsed_us, request_id, cause, "refused a request");
     } else {
-        tracing::debug!(
-            method,
-            path,
-            status,
-            elapsed_us,
-            request_id,
-            "answered a request"
-        );
+        tracing::debug!(method, path, status, elapsed_us, request_id, "answered a request");
     }
 }
 
@@ -99,10 +81,9 @@ fn request_id(request: &ServiceRequest) -> HeaderValue {
 fn foreign(status: StatusCode) -> Problem {
     match status {
         StatusCode::NOT_FOUND => no_route(),
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
-            Code::PayloadTooLarge,
-            "The body is larger than what is accepted.",
-        ),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(Code::PayloadTooLarge, "The body is larger than what is accepted.")
+        }
         status if status.is_server_error() => {
             Problem::new(Code::Internal, "Something broke on our side. Try again.")
         }

@@ -66,9 +66,7 @@ pub async fn serve(
             let detail = format!("The frame has {bytes} bytes, and none in the range asked for.");
             Problem::new(Code::RangeNotSatisfiable, detail).length(bytes)
         };
-        let (first, last) = asked
-            .to_satisfiable_range(bytes)
-            .ok_or_else(unsatisfiable)?;
+        let (first, last) = asked.to_satisfiable_range(bytes).ok_or_else(unsatisfiable)?;
         range = first..last + 1;
         response
             .status(StatusCode::PARTIAL_CONTENT)
@@ -87,12 +85,7 @@ fn range_asked(
     request: &HttpRequest,
     etag: &str,
 ) -> Option<actix_web::http::header::ByteRangeSpec> {
-    let header = |name| {
-        request
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-    };
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     if header(IF_RANGE).is_some_and(|version| version != etag) {
         return None;
     }

@@ -60,10 +60,7 @@ fn file(request: &HttpRequest, name: &str) -> Result<HttpResponse, Problem> {
     let content_type = content_type(name).ok_or_else(no_route)?;
     let file = Studio::get(name).ok_or_else(no_route)?;
     let digest = file.metadata.sha256_hash();
-    let short = digest
-        .iter()
-        .take(8)
-        .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let short = digest.iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
     let etag = format!("\"{short:016x}\"");
     let mut response = HttpResponse::Ok();
     response
@@ -75,9 +72,7 @@ fn file(request: &HttpRequest, name: &str) -> Result<HttpResponse, Problem> {
     if matches_etag(request, &etag) {
         return Ok(response.status(StatusCode::NOT_MODIFIED).finish());
     }
-    Ok(response
-        .content_type(content_type)
-        .body(file.data.into_owned()))
+    Ok(response.content_type(content_type).body(file.data.into_owned()))
 }
 
 /// Gives the type of what a page is made of; other files in the folder are not served.

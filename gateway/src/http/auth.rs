@@ -96,20 +96,11 @@ fn token(request: &HttpRequest) -> Result<&str, Problem> {
             .ok()
             .and_then(|text| text.trim().split_once(' '))
             .ok_or_else(stranger)?;
-        let known = ["bearer", "key"]
-            .iter()
-            .any(|word| scheme.eq_ignore_ascii_case(word));
+        let known = ["bearer", "key"].iter().any(|word| scheme.eq_ignore_ascii_case(word));
         let token = token.trim();
-        return if known && token.len() <= TOKEN_CHARS_MAX {
-            Ok(token)
-        } else {
-            Err(stranger())
-        };
+        return if known && token.len() <= TOKEN_CHARS_MAX { Ok(token) } else { Err(stranger()) };
     }
-    let cookies = request
-        .headers()
-        .get_all(COOKIE)
-        .filter_map(|line| line.to_str().ok());
+    let cookies = request.headers().get_all(COOKIE).filter_map(|line| line.to_str().ok());
     let token = cookies
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
@@ -123,11 +114,7 @@ fn token(request: &HttpRequest) -> Result<&str, Problem> {
 
 /// Refuses what a page of another site made the browser send.
 pub fn refuse_cross_site(request: &HttpRequest) -> Result<(), Problem> {
-    match request
-        .headers()
-        .get("sec-fetch-site")
-        .map(HeaderValue::as_bytes)
-    {
+    match request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes) {
         None | Some(b"same-origin" | b"none") => Ok(()),
         Some(_) => Err(Problem::new(
             Code::CrossSite,

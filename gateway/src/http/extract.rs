@@ -79,11 +79,8 @@ async fn collect(mut payload: Payload, bytes_max: usize) -> Result<BytesMut, Pro
     let mut bytes = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| {
-            Problem::new(
-                Code::BadRequest,
-                "The body broke off. Send the request again.",
-            )
-            .cause(&error)
+            Problem::new(Code::BadRequest, "The body broke off. Send the request again.")
+                .cause(&error)
         })?;
         if bytes.len() + chunk.len() > bytes_max {
             return Err(too_large(bytes_max));
@@ -100,12 +97,7 @@ fn too_large(bytes_max: usize) -> Problem {
 
 /// Refuses what is not declared as JSON: a page of another site can send text/plain without asking.
 pub fn refuse_other_types(request: &HttpRequest) -> Result<(), Problem> {
-    let header = |name| {
-        request
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-    };
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let declared = header(CONTENT_TYPE).unwrap_or_default();
     let essence = declared.split(';').next().unwrap_or_default().trim();
     let is_json = essence.eq_ignore_ascii_case("application/json");
@@ -138,10 +130,7 @@ fn malformed(error: &serde_json::Error) -> Problem {
         "The body ends before the JSON does. Send it whole.".to_owned()
     } else {
         let (line, column) = (error.line(), error.column());
-        format!(
-            "The body is no JSON: see line {line}, column {column}. {}",
-            hint(error)
-        )
+        format!("The body is no JSON: see line {line}, column {column}. {}", hint(error))
     };
     Problem::new(Code::MalformedJson, detail)
 }
@@ -178,10 +167,7 @@ fn explain<T: Body>(bytes: &[u8], settings: &Settings, first: &serde_json::Error
             Ok(body) => {
                 let known = faults.len();
                 for fault in body.check(settings) {
-                    if !faults[..known]
-                        .iter()
-                        .any(|other| other.pointer == fault.pointer)
-                    {
+                    if !faults[..known].iter().any(|other| other.pointer == fault.pointer) {
                         faults.push(fault);
                     }
                 }
@@ -211,9 +197,7 @@ fn note<T: Body>(value: &mut Value, path: &Path) -> Option<InputFault> {
         })
         .collect();
     let (last, parents) = keys.split_last()?;
-    let parent = parents
-        .iter()
-        .try_fold(&mut *value, |at, key| at.get_mut(key))?;
+    let parent = parents.iter().try_fold(&mut *value, |at, key| at.get_mut(key))?;
     let removed = parent.as_object_mut()?.remove(last)?;
     let pointer: String = keys.iter().map(|key| format!("/{}", escape(key))).collect();
     let shown: String = pointer.chars().take(120).collect();
@@ -267,10 +251,9 @@ impl Params {
     pub fn of(request: &HttpRequest) -> Result<Self, Problem> {
         match Query::<Vec<(String, String)>>::from_query(request.query_string()) {
             Ok(pairs) => Ok(Self(pairs.into_inner())),
-            Err(_) => Err(Problem::new(
-                Code::InvalidParameter,
-                "The query after \"?\" can't be read.",
-            )),
+            Err(_) => {
+                Err(Problem::new(Code::InvalidParameter, "The query after \"?\" can't be read."))
+            }
         }
     }
 

@@ -47,11 +47,7 @@ impl Readiness {
     /// Starts with nothing known.
     pub fn new(store: Store, session_cap: u32) -> Self {
         let fitness = watch::Sender::new(Fitness::Unknown);
-        Self {
-            store,
-            session_cap,
-            fitness,
-        }
+        Self { store, session_cap, fitness }
     }
 
     /// Tells what is known, and what comes to be known.
@@ -74,8 +70,7 @@ impl Readiness {
             Err(Unfit::Store(_)) => Fitness::Unknown,
             Err(unfit) => Fitness::Unfit(unfit.to_string()),
         };
-        self.fitness
-            .send_if_modified(|known| std::mem::replace(known, now.clone()) != now);
+        self.fitness.send_if_modified(|known| std::mem::replace(known, now.clone()) != now);
         answer
     }
 
@@ -88,11 +83,7 @@ impl Readiness {
     pub async fn run(&self, shutdown: Shutdown) {
         let mut said = self.fitness.borrow().clone();
         loop {
-            let pause = if said == Fitness::Fit {
-                ASK_WHILE_UP
-            } else {
-                ASK_WHILE_DOWN
-            };
+            let pause = if said == Fitness::Fit { ASK_WHILE_UP } else { ASK_WHILE_DOWN };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = shutdown.stop.cancelled() => return,
@@ -128,9 +119,7 @@ fn say(now: &Fitness, error: Option<Unfit>) {
     responses((status = 200, description = "It lives", body = Object,
         example = json!({"status": "alive"}))))]
 pub async fn alive() -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header(NO_STORE)
-        .json(json!({"status": "alive"}))
+    HttpResponse::Ok().insert_header(NO_STORE).json(json!({"status": "alive"}))
 }
 
 /// Says whether requests can be served now; 503 names the check that failed.
@@ -143,9 +132,7 @@ pub async fn alive() -> HttpResponse {
 pub async fn ready(context: Data<Context>) -> Result<HttpResponse, Problem> {
     let not_ready = |detail: String| Problem::new(Code::NotReady, detail).retry_after(2);
     if context.shutdown.drain.is_cancelled() {
-        return Err(not_ready(
-            "drain: this gateway is stopping; ask another.".into(),
-        ));
+        return Err(not_ready("drain: this gateway is stopping; ask another.".into()));
     }
     let fitness = context.readiness.fitness.borrow().clone();
     match fitness {
@@ -158,7 +145,5 @@ pub async fn ready(context: Data<Context>) -> Result<HttpResponse, Problem> {
         .ping()
         .await
         .map_err(|error| not_ready("redis: it does not answer.".into()).cause(&error))?;
-    Ok(HttpResponse::Ok()
-        .insert_header(NO_STORE)
-        .json(json!({"status": "ready"})))
+    Ok(HttpResponse::Ok().insert_header(NO_STORE).json(json!({"status": "ready"})))
 }

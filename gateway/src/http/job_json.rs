@@ -268,10 +268,7 @@ mod tests {
 
     #[test]
     fn a_moment_always_has_three_decimals() {
-        assert_eq!(
-            At(1_795_322_908_000).to_string(),
-            "2026-11-22T04:48:28.000Z"
-        );
+        assert_eq!(At(1_795_322_908_000).to_string(), "2026-11-22T04:48:28.000Z");
         assert_eq!(At(7).to_string(), "1970-01-01T00:00:00.007Z");
         assert_eq!(At(u64::MAX).to_string(), "9999-12-30T22:00:00.999Z");
     }

@@ -107,22 +107,9 @@ impl Body for JobRequest {
     fn check(&self, settings: &Settings) -> Vec<InputFault> {
         let mut faults = self.input.check();
         if self.resolve(settings).is_none() {
-            let names = settings
-                .models
-                .0
-                .keys()
-                .map(String::as_str)
-                .collect::<Vec<_>>()
-                .join(", ");
-            let fault = if self.model.is_some() {
-                "is not known here"
-            } else {
-                "is missing"
-            };
-            faults.push(InputFault::new(
-                "#/model",
-                format!("{fault}; the models are: {names}"),
-            ));
+            let names = settings.models.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let fault = if self.model.is_some() { "is not known here" } else { "is missing" };
+            faults.push(InputFault::new("#/model", format!("{fault}; the models are: {names}")));
         }
         if self.input.fault.is_some() && !settings.builtin.faults {
             let detail = "is for tests; it needs builtin.faults = true in the settings";
@@ -145,19 +132,14 @@ fn check_metadata(faults: &mut Vec<InputFault>, metadata: &Map<String, Value>) {
         return;
     }
     if metadata.len() > METADATA_MEMBERS_MAX {
-        let detail = format!(
-            "has {} members; at most {METADATA_MEMBERS_MAX} are accepted",
-            metadata.len()
-        );
+        let detail =
+            format!("has {} members; at most {METADATA_MEMBERS_MAX} are accepted", metadata.len());
         faults.push(InputFault::new("#/metadata", detail));
     }
     for (key, value) in metadata.iter().take(METADATA_MEMBERS_MAX) {
         if !matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_)) {
             let pointer = format!("#/metadata/{}", extract::escape(key));
-            faults.push(InputFault::new(
-                pointer,
-                "must be a text, a number, true or false",
-            ));
+            faults.push(InputFault::new(pointer, "must be a text, a number, true or false"));
         }
     }
     let bytes = serde_json::to_vec(metadata).map_or(0, |text| text.len());

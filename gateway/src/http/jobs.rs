@@ -43,17 +43,11 @@ pub async fn own(
     wait: Duration,
 ) -> Result<JobRow, Problem> {
     let row = context.store.job(id).await?;
-    let row = row
-        .filter(|row| row.job.session == session.id)
-        .ok_or_else(Problem::no_job)?;
+    let row = row.filter(|row| row.job.session == session.id).ok_or_else(Problem::no_job)?;
     if wait.is_zero() || row.job.state.is_terminal() {
         return Ok(row);
     }
-    context
-        .live
-        .wait_for(&session.id, id, wait)
-        .await?
-        .ok_or_else(Problem::no_job)
+    context.live.wait_for(&session.id, id, wait).await?.ok_or_else(Problem::no_job)
 }
 
 /// Fails with 404 unless the job is this session's.
@@ -68,10 +62,7 @@ async fn refuse_others(context: &Context, session: &Session, id: &JobId) -> Resu
 pub fn answer(response: &mut HttpResponseBuilder, view: &impl Serialize) -> HttpResponse {
     let body = serde_json::to_vec(view)
         .unwrap_or_else(|error| unreachable!("our types are JSON: {error}"));
-    response
-        .insert_header(NO_STORE)
-        .content_type("application/json")
-        .body(body)
+    response.insert_header(NO_STORE).content_type("application/json").body(body)
 }
 
 /// Shows one job.
@@ -98,9 +89,7 @@ pub async fn show(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let id = name(&path)?;
-    let wait = Params::of(&request)?
-        .number("wait", WAIT_S)?
-        .unwrap_or_default();
+    let wait = Params::of(&request)?.number("wait", WAIT_S)?.unwrap_or_default();
     let row = own(&context, &session, &id, Duration::from_secs(wait.into())).await?;
     let body = serde_json::to_vec(&JobView::from(&row))
         .unwrap_or_else(|error| unreachable!("our types are JSON: {error}"));
@@ -113,19 +102,14 @@ pub async fn show(
     // The browser may keep it, and must ask before it shows it again.
     response.insert_header(super::NO_CACHE);
     if matches_etag(&request, &etag) {
-        return Ok(response
-            .status(actix_web::http::StatusCode::NOT_MODIFIED)
-            .finish());
+        return Ok(response.status(actix_web::http::StatusCode::NOT_MODIFIED).finish());
     }
     Ok(response.content_type("application/json").body(body))
 }
 
 fn etag(v: u64, body: &[u8]) -> String {
     let digest = Sha256::digest(body);
-    let short = digest
-        .iter()
-        .take(8)
-        .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let short = digest.iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
     format!("\"{v}-{short:016x}\"")
 }
 
@@ -202,21 +186,12 @@ pub async fn list(
         };
         return Ok(answer(&mut HttpResponse::Ok(), &Listed::Active(active)));
     }
-    let limit = params
-        .number("limit", PAGE_JOBS)?
-        .unwrap_or(PAGE_JOBS_DEFAULT);
-    let after = params
-        .text("cursor")
-        .map(str::parse::<JobId>)
-        .transpose()
-        .map_err(|_| {
-            let detail = "\"cursor\" must be the `next_cursor` of the page before.";
-            Problem::new(Code::InvalidParameter, detail).param("cursor")
-        })?;
-    let (rows, next) = context
-        .store
-        .jobs(&session.id, after.as_ref(), limit)
-        .await?;
+    let limit = params.number("limit", PAGE_JOBS)?.unwrap_or(PAGE_JOBS_DEFAULT);
+    let after = params.text("cursor").map(str::parse::<JobId>).transpose().map_err(|_| {
+        let detail = "\"cursor\" must be the `next_cursor` of the page before.";
+        Problem::new(Code::InvalidParameter, detail).param("cursor")
+    })?;
+    let (rows, next) = context.store.jobs(&session.id, after.as_ref(), limit).await?;
     let page = Page {
         object: "list",
         data: rows.iter().map(JobView::from).collect(),
@@ -266,11 +241,7 @@ pub async fn retry(
         Retried::Queued(_) => {}
         Retried::Missing => return Err(Problem::no_job()),
         Retried::Refused(state) => {
-            let code = if state.is_terminal() {
-                Code::Conflict
-            } else {
-                Code::JobNotFinished
-            };
+            let code = if state.is_terminal() { Code::Conflict } else { Code::JobNotFinished };
             let state = state.as_str();
             let detail = format!(
                 "Only a failed or cancelled job can be tried again, and this one is {state}."

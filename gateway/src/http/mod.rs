@@ -80,10 +80,7 @@ impl Context {
     pub fn for_a_thread(&self) -> Self {
         let (redis, queue) = (self.settings.redis_options(), self.settings.queue_options());
         let store = Store::open(redis, queue).unwrap_or_else(|_| self.store.clone());
-        Self {
-            store,
-            ..self.clone()
-        }
+        Self { store, ..self.clone() }
     }
 }
 

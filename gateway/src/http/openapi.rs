@@ -98,11 +98,7 @@ impl Modify for Common {
 
 /// Gives every error of an operation the one form, and names the ones that any can have.
 fn add_problems(operation: &mut Operation) {
-    let content = || {
-        ContentBuilder::new()
-            .schema(Some(Ref::from_schema_name("Problem")))
-            .build()
-    };
+    let content = || ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
     for (status, response) in &mut operation.responses.responses {
         if let RefOr::T(Response { content: known, .. }) = response
             && status.starts_with(['4', '5'])
@@ -120,10 +116,7 @@ fn add_problems(operation: &mut Operation) {
         .description(description)
         .content("application/problem+json", content())
         .build();
-    operation
-        .responses
-        .responses
-        .insert("default".into(), RefOr::T(other));
+    operation.responses.responses.insert("default".into(), RefOr::T(other));
 }
 
 /// Describes this API.
@@ -132,21 +125,12 @@ fn add_problems(operation: &mut Operation) {
         body = Object)))]
 pub async fn describe(context: Data<Context>, request: HttpRequest) -> HttpResponse {
     let digest = Sha256::digest(&context.openapi);
-    let short = digest
-        .iter()
-        .take(8)
-        .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let short = digest.iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
     let etag = format!("\"{short:016x}\"");
     let mut response = HttpResponse::Ok();
-    response
-        .insert_header((ETAG, etag.as_str()))
-        .insert_header(super::NO_CACHE);
+    response.insert_header((ETAG, etag.as_str())).insert_header(super::NO_CACHE);
     if jobs::matches_etag(&request, &etag) {
-        return response
-            .status(actix_web::http::StatusCode::NOT_MODIFIED)
-            .finish();
+        return response.status(actix_web::http::StatusCode::NOT_MODIFIED).finish();
     }
-    response
-        .content_type("application/json")
-        .body(context.openapi.clone())
+    response.content_type("application/json").body(context.openapi.clone())
 }

@@ -109,9 +109,7 @@ impl Problem {
             many => format!("{} fields can't be accepted; see `errors`", many.len()),
         };
         let mut problem = Self::new(Code::InvalidValue, detail);
-        let first = errors
-            .first()
-            .map(|fault| fault.pointer.trim_start_matches("#/"));
+        let first = errors.first().map(|fault| fault.pointer.trim_start_matches("#/"));
         problem.0.param = first.map(|pointer| pointer.replace('/', "."));
         problem.0.errors = errors;
         problem
@@ -300,10 +298,7 @@ mod tests {
     #[test]
     fn a_422_names_every_field_in_both_dialects() {
         let problem = Problem::invalid(vec![
-            InputFault::new(
-                "#/input/width",
-                "must be a multiple of 8 from 64 to 2048, but is 0",
-            ),
+            InputFault::new("#/input/width", "must be a multiple of 8 from 64 to 2048, but is 0"),
             InputFault::new("#/input/prompt", "must not be empty"),
         ]);
         insta::assert_snapshot!(document(&problem));
@@ -326,9 +321,7 @@ mod tests {
     #[test]
     fn no_two_codes_share_a_word() {
         for (place, code) in Code::ALL.iter().enumerate() {
-            let twin = Code::ALL[..place]
-                .iter()
-                .find(|other| other.word() == code.word());
+            let twin = Code::ALL[..place].iter().find(|other| other.word() == code.word());
             assert_eq!(twin, None);
             assert!(code.status().is_client_error() || code.status().is_server_error());
         }

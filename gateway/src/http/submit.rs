@@ -72,9 +72,7 @@ pub async fn submit(
         .unwrap_or_else(|| unreachable!("a checked request names a model"));
     let key = idempotency_key(&request)?;
     let digest = key.map(|_| body.digest()).unwrap_or_default();
-    body.input
-        .seed
-        .get_or_insert_with(|| rand::random::<u32>().into());
+    body.input.seed.get_or_insert_with(|| rand::random::<u32>().into());
     let (input, metadata) = (json_text(&body.input), json_text(&body.metadata));
     let id = JobId::new(session.id.cell(), uuid::Uuid::now_v7());
     failpoint::hit("submit_before");
@@ -95,11 +93,7 @@ pub async fn submit(
     failpoint::hit("submit_after");
     let wait = wish_to_wait(&request);
     match answer {
-        Submitted::Accepted {
-            created_at,
-            ahead,
-            wait_ms,
-        } if wait.is_none() => {
+        Submitted::Accepted { created_at, ahead, wait_ms } if wait.is_none() => {
             let view = JobView {
                 status: State::Queued,
                 v: 1,
@@ -142,9 +136,7 @@ async fn answer_later(
         _ => accepted(id, &view, replayed),
     };
     if replayed {
-        response
-            .headers_mut()
-            .insert(REPLAYED, HeaderValue::from_static("true"));
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
     if let Some(wait) = wait
         && let Ok(applied) = HeaderValue::try_from(format!("wait={}", wait.as_secs()))
@@ -189,10 +181,7 @@ fn json_text(value: &impl Serialize) -> Box<RawValue> {
 
 /// Reads `Prefer: wait=N`; a wish that can't be read is no wish (RFC 7240 section 2).
 fn wish_to_wait(request: &HttpRequest) -> Option<Duration> {
-    let wishes = request
-        .headers()
-        .get_all("prefer")
-        .filter_map(|line| line.to_str().ok());
+    let wishes = request.headers().get_all("prefer").filter_map(|line| line.to_str().ok());
     let seconds = wishes
         .flat_map(|line| line.split([',', ';']))
         .find_map(|wish| wish.trim().strip_prefix("wait="))?

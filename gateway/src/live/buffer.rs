@@ -119,10 +119,7 @@ impl Buffer {
 
     /// Takes the next event.
     pub fn pop(&mut self) -> Option<Arc<Told>> {
-        let next = self
-            .durable
-            .pop_front()
-            .or_else(|| self.ephemeral.pop_front())?;
+        let next = self.durable.pop_front().or_else(|| self.ephemeral.pop_front())?;
         self.bytes -= next.frame.len();
         Some(next)
     }
@@ -158,9 +155,7 @@ mod tests {
     }
 
     fn durable(n: usize, kind: &str, job: &str) -> Arc<Told> {
-        told(&format!(
-            "{n}-aaaaaaaa aaaaaaaa {kind} {job}\n{{\"v\":{n}}}"
-        ))
+        told(&format!("{n}-aaaaaaaa aaaaaaaa {kind} {job}\n{{\"v\":{n}}}"))
     }
 
     fn drain(buffer: &mut Buffer) -> Vec<String> {
@@ -175,18 +170,12 @@ mod tests {
     #[test]
     fn of_ephemeral_events_the_newest_of_each_job_and_type_waits() {
         let mut buffer = Buffer::default();
-        for text in [
-            "- - progress j1\n1",
-            "- - progress j2\n1",
-            "- - position j1\n1",
-            "- - progress j1\n2",
-        ] {
+        for text in
+            ["- - progress j1\n1", "- - progress j2\n1", "- - position j1\n1", "- - progress j1\n2"]
+        {
             buffer.push(&told(text));
         }
-        assert_eq!(
-            drain(&mut buffer),
-            ["progress j2 1", "position j1 1", "progress j1 2"]
-        );
+        assert_eq!(drain(&mut buffer), ["progress j2 1", "position j1 1", "progress j1 2"]);
     }
 
     #[test]
@@ -198,11 +187,7 @@ mod tests {
         buffer.push(&durable(2, "completed", "j1"));
         assert_eq!(
             drain(&mut buffer),
-            [
-                r#"started j1 {"v":1}"#,
-                r#"completed j1 {"v":2}"#,
-                "progress j2 1"
-            ]
+            [r#"started j1 {"v":1}"#, r#"completed j1 {"v":2}"#, "progress j2 1"]
         );
     }
 

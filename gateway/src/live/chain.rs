@@ -120,10 +120,7 @@ pub struct Chain {
 impl Chain {
     /// Starts at a position.
     pub fn at(last: Cursor) -> Self {
-        Self {
-            last,
-            known: VecDeque::new(),
-        }
+        Self { last, known: VecDeque::new() }
     }
 
     /// Gives the position.
@@ -174,17 +171,11 @@ mod tests {
     }
 
     fn cursor(n: u64, lineage: char) -> Cursor {
-        Cursor {
-            n,
-            nonce: nonce(n, lineage),
-        }
+        Cursor { n, nonce: nonce(n, lineage) }
     }
 
     fn place(n: u64, lineage: char) -> Place {
-        Place {
-            at: cursor(n, lineage),
-            previous_nonce: nonce(n - 1, lineage),
-        }
+        Place { at: cursor(n, lineage), previous_nonce: nonce(n - 1, lineage) }
     }
 
     fn replay(head: u64, events: std::ops::Range<u64>, lineage: char) -> Replay {
@@ -192,10 +183,7 @@ mod tests {
             let before = nonce(n - 1, lineage);
             format!("{} {before} preview job_c0_1\n{{}}", cursor(n, lineage))
         };
-        Replay {
-            head: cursor(head, lineage),
-            events: events.map(text).collect(),
-        }
+        Replay { head: cursor(head, lineage), events: events.map(text).collect() }
     }
 
     fn cause(asked: Option<&str>, replay: &Replay) -> Option<Cause> {
@@ -220,10 +208,8 @@ mod tests {
         let Verdict::Resumed(events) = classify(&Asked::After(cursor(4, 'a')), &read) else {
             panic!("not resumed")
         };
-        let numbers: Vec<u64> = events
-            .iter()
-            .map(|event| event.place.as_ref().unwrap().at.n)
-            .collect();
+        let numbers: Vec<u64> =
+            events.iter().map(|event| event.place.as_ref().unwrap().at.n).collect();
         assert_eq!(numbers, [5, 6, 7]);
     }
 
@@ -231,20 +217,8 @@ mod tests {
     fn a_position_that_is_none_is_malformed_whatever_its_size() {
         let read = replay(7, 8..8, 'a');
         let huge = "9".repeat(10_000);
-        for text in [
-            "abc",
-            "-1-x",
-            "5",
-            "7-A0000007",
-            "7-a0000007\r\nid: 1",
-            "\0",
-            &huge,
-        ] {
-            assert_eq!(
-                cause(Some(text), &read),
-                Some(Cause::Malformed),
-                "{text:.20?}"
-            );
+        for text in ["abc", "-1-x", "5", "7-A0000007", "7-a0000007\r\nid: 1", "\0", &huge] {
+            assert_eq!(cause(Some(text), &read), Some(Cause::Malformed), "{text:.20?}");
         }
     }
 
@@ -257,24 +231,14 @@ mod tests {
             ("0-b0000000", replay(3, 1..4, 'a')),
             ("0-b0000000", replay(0, 1..1, 'a')),
         ] {
-            assert_eq!(
-                cause(Some(text), &read),
-                Some(Cause::UnknownLineage),
-                "{text}"
-            );
+            assert_eq!(cause(Some(text), &read), Some(Cause::UnknownLineage), "{text}");
         }
     }
 
     #[test]
     fn what_is_not_kept_any_more_is_trimmed_and_what_is_too_much_is_too_far() {
-        assert_eq!(
-            cause(Some("3-a0000003"), &replay(7, 6..8, 'a')),
-            Some(Cause::Trimmed)
-        );
-        assert_eq!(
-            cause(Some("3-a0000003"), &replay(7, 8..8, 'a')),
-            Some(Cause::Trimmed)
-        );
+        assert_eq!(cause(Some("3-a0000003"), &replay(7, 6..8, 'a')), Some(Cause::Trimmed));
+        assert_eq!(cause(Some("3-a0000003"), &replay(7, 8..8, 'a')), Some(Cause::Trimmed));
         let far = replay(u64::from(REPLAY_EVENTS_MAX) + 4, 9..9, 'a');
         assert_eq!(cause(Some("3-a0000003"), &far), Some(Cause::TooFar));
     }
@@ -283,16 +247,10 @@ mod tests {
     fn a_replay_with_a_hole_or_an_unreadable_event_is_not_believed() {
         let mut holed = replay(7, 5..8, 'a');
         holed.events[1] = holed.events[2].clone();
-        assert_eq!(
-            cause(Some("4-a0000004"), &holed),
-            Some(Cause::UnknownLineage)
-        );
+        assert_eq!(cause(Some("4-a0000004"), &holed), Some(Cause::UnknownLineage));
         let mut garbled = replay(7, 5..8, 'a');
         garbled.events[0] = "what".into();
-        assert_eq!(
-            cause(Some("4-a0000004"), &garbled),
-            Some(Cause::UnknownLineage)
-        );
+        assert_eq!(cause(Some("4-a0000004"), &garbled), Some(Cause::UnknownLineage));
         let mut short = replay(7, 5..7, 'a');
         short.head = cursor(7, 'a');
         assert_eq!(cause(Some("4-a0000004"), &short), Some(Cause::Trimmed));
@@ -306,21 +264,9 @@ mod tests {
         assert_eq!(chain.judge(&place(5, 'a')), Step::Known, "heard twice");
         assert_eq!(chain.judge(&place(4, 'a')), Step::Known, "heard late");
         assert_eq!(chain.judge(&place(7, 'a')), Step::Broken, "one is missing");
-        assert_eq!(
-            chain.judge(&place(6, 'b')),
-            Step::Broken,
-            "another lineage goes on"
-        );
-        assert_eq!(
-            chain.judge(&place(5, 'b')),
-            Step::Broken,
-            "the number was given again"
-        );
-        assert_eq!(
-            chain.judge(&place(3, 'a')),
-            Step::Broken,
-            "before all that is known"
-        );
+        assert_eq!(chain.judge(&place(6, 'b')), Step::Broken, "another lineage goes on");
+        assert_eq!(chain.judge(&place(5, 'b')), Step::Broken, "the number was given again");
+        assert_eq!(chain.judge(&place(3, 'a')), Step::Broken, "before all that is known");
     }
 
     #[test]

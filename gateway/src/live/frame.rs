@@ -121,12 +121,7 @@ pub fn sync(sync: &Sync, retry_ms: u64) -> Bytes {
 
 /// Makes the first frame of a job's stream: the job as the HTTP API shows it, under its version.
 pub fn snapshot(v: u64, job: &serde_json::Value, retry_ms: u64) -> Bytes {
-    encode(
-        Some(retry_ms),
-        Some(&v.to_string()),
-        "snapshot",
-        &job.to_string(),
-    )
+    encode(Some(retry_ms), Some(&v.to_string()), "snapshot", &job.to_string())
 }
 
 /// Makes a sign of life that carries the connection's own position.
@@ -150,11 +145,7 @@ pub fn bye(reason: Bye, retry_ms: u64) -> Bytes {
         retry_ms: u64,
         r#final: bool,
     }
-    let farewell = Farewell {
-        reason,
-        retry_ms,
-        r#final: reason.is_final(),
-    };
+    let farewell = Farewell { reason, retry_ms, r#final: reason.is_final() };
     encode(None, None, "bye", &json(&farewell))
 }
 
@@ -209,11 +200,7 @@ mod tests {
 
     #[test]
     fn a_durable_event_has_its_id_before_its_name_and_its_data() {
-        let frame = event(
-            Some("42-b7d1m4xo"),
-            "started",
-            r#"{"job":"job_c0_1","v":2}"#,
-        );
+        let frame = event(Some("42-b7d1m4xo"), "started", r#"{"job":"job_c0_1","v":2}"#);
         insta::assert_snapshot!(text(&frame), @r#"
         id: 42-b7d1m4xo
         event: started

@@ -112,11 +112,7 @@ impl Drop for Seat {
 impl Hub {
     /// Makes an empty one.
     pub fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self {
-            limits,
-            registry: Mutex::default(),
-            work: Notify::new(),
-        })
+        Arc::new(Self { limits, registry: Mutex::default(), work: Notify::new() })
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -148,11 +144,7 @@ impl Hub {
             registry.wanted.insert(session.clone());
             self.work.notify_one();
         }
-        Ok(Seat {
-            hub: self.clone(),
-            session: session.clone(),
-            reader,
-        })
+        Ok(Seat { hub: self.clone(), session: session.clone(), reader })
     }
 
     fn leave(&self, session: &SessionId, reader: &Arc<Reader>) {
@@ -161,9 +153,7 @@ impl Hub {
         let Some(entry) = registry.sessions.get_mut(session) else {
             return;
         };
-        entry
-            .readers
-            .retain(|(_, other)| !Arc::ptr_eq(other, reader));
+        entry.readers.retain(|(_, other)| !Arc::ptr_eq(other, reader));
         if entry.readers.is_empty() {
             entry.idle_since = Some(now);
             registry.waiting.remove(session);
@@ -254,9 +244,7 @@ impl Hub {
     pub fn lose(&self) {
         let mut registry = self.registry();
         registry.idle.clear();
-        registry
-            .sessions
-            .retain(|_, entry| !entry.readers.is_empty());
+        registry.sessions.retain(|_, entry| !entry.readers.is_empty());
         for entry in registry.sessions.values_mut() {
             entry.generation = 0;
             for (_, reader) in &entry.readers {
@@ -265,11 +253,7 @@ impl Hub {
         }
         let now = Instant::now();
         registry.wanted = registry.sessions.keys().cloned().collect();
-        registry.waiting = registry
-            .wanted
-            .iter()
-            .map(|session| (session.clone(), now))
-            .collect();
+        registry.waiting = registry.wanted.iter().map(|session| (session.clone(), now)).collect();
     }
 
     /// Lists the sessions that may have queued jobs, and readers.
@@ -280,11 +264,7 @@ impl Hub {
     /// Notes that a session had no queued jobs when Redis was asked at this moment.
     pub fn nothing_waits(&self, session: &SessionId, asked_at: Instant) {
         let mut registry = self.registry();
-        if registry
-            .waiting
-            .get(session)
-            .is_some_and(|since| *since < asked_at)
-        {
+        if registry.waiting.get(session).is_some_and(|since| *since < asked_at) {
             registry.waiting.remove(session);
         }
     }

@@ -141,19 +141,13 @@ impl Live {
             readers_max: options.streams_max,
             linger: options.linger,
         });
-        let doubts = TailOptions {
-            probe_after: options.probe_after,
-            probe_timeout: options.probe_timeout,
-        };
+        let doubts =
+            TailOptions { probe_after: options.probe_after, probe_timeout: options.probe_timeout };
         let mut tasks = JoinSet::new();
         let tail = Tail::new(store.clone(), hub.clone(), doubts);
         tasks.spawn(tail.run(shutdown.stop.clone()));
-        let round = positions::run(
-            store.clone(),
-            hub.clone(),
-            options.positions,
-            shutdown.stop.clone(),
-        );
+        let round =
+            positions::run(store.clone(), hub.clone(), options.positions, shutdown.stop.clone());
         tasks.spawn(round);
         let common = Arc::new(Common {
             store,
@@ -223,7 +217,5 @@ impl Live {
 /// Gives this host's clock, for what readers are told and nothing is decided by.
 fn epoch_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -79,12 +79,7 @@ fn tell(hub: &Hub, session: &SessionId, places: &[Position], known: Option<&Vec<
 
 /// Writes the event as a script would.
 fn event(place: &Position) -> String {
-    let Position {
-        job,
-        v,
-        ahead,
-        wait_ms,
-    } = place;
+    let Position { job, v, ahead, wait_ms } = place;
     let at = super::epoch_ms();
     let eta_ms = wait_ms.map_or_else(|| "null".to_owned(), |ms| ms.to_string());
     format!(

@@ -40,10 +40,7 @@ impl Reader {
     /// Makes one whose session is subscribed under this generation, 0 for not yet.
     pub fn new(generation: u64) -> Self {
         Self {
-            state: Mutex::new(State {
-                generation,
-                buffer: Buffer::default(),
-            }),
+            state: Mutex::new(State { generation, buffer: Buffer::default() }),
             wake: Notify::new(),
         }
     }

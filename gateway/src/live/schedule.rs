@@ -51,10 +51,7 @@ impl Schedule {
             drain: options.drain,
             ping_at: now + about(options.ping, 0.1),
             check_at: now + about(options.check, 0.2),
-            end_at: now
-                + options
-                    .stream_age_max
-                    .mul_f64(rand::random_range(4.0 / 6.0..=1.0)),
+            end_at: now + options.stream_age_max.mul_f64(rand::random_range(4.0 / 6.0..=1.0)),
             drain_at: None,
             join_by: Some(now + options.join_timeout),
             confirm: None,
@@ -101,11 +98,7 @@ impl Schedule {
             let sooner = self.ping_at.min(self.check_at);
             confirm.map_or(sooner, |at| at.min(sooner))
         };
-        let next = if self.join_by.is_none() {
-            until_end.min(begun())
-        } else {
-            until_end
-        };
+        let next = if self.join_by.is_none() { until_end.min(begun()) } else { until_end };
         waiting.map_or(next, |at| at.min(next))
     }
 
@@ -168,10 +161,7 @@ mod tests {
         let mut schedule = schedule(now);
         assert_eq!(schedule.take(now), None);
         assert_eq!(schedule.next(), now + 5_000 * MS);
-        assert_eq!(
-            schedule.take(now + 5_000 * MS),
-            Some(Due::End(Bye::BackendDown))
-        );
+        assert_eq!(schedule.take(now + 5_000 * MS), Some(Due::End(Bye::BackendDown)));
     }
 
     #[test]
@@ -190,10 +180,7 @@ mod tests {
                 _ => {}
             }
         }
-        assert!(
-            (10..=14).contains(&pings) && (6..=10).contains(&checks),
-            "{pings} {checks}"
-        );
+        assert!((10..=14).contains(&pings) && (6..=10).contains(&checks), "{pings} {checks}");
     }
 
     #[test]
@@ -209,10 +196,7 @@ mod tests {
             assert_eq!(schedule.take(now + 2_000 * MS), Some(Due::End(Bye::Drain)));
         }
         assert!(youngest >= Duration::from_secs(12 * 60) && oldest <= Duration::from_secs(18 * 60));
-        assert!(
-            oldest - youngest > Duration::from_secs(60),
-            "all would come back at once"
-        );
+        assert!(oldest - youngest > Duration::from_secs(60), "all would come back at once");
     }
 
     #[test]
@@ -246,10 +230,7 @@ mod tests {
         let cursor: Cursor = "3-aaaaaaaa".parse().unwrap();
         schedule.confirm(cursor.clone(), now);
         assert_eq!(schedule.next(), now + 1_000 * MS);
-        assert_eq!(
-            schedule.take(now + 1_000 * MS),
-            Some(Due::Confirm(cursor.clone()))
-        );
+        assert_eq!(schedule.take(now + 1_000 * MS), Some(Due::Confirm(cursor.clone())));
         assert_eq!(schedule.take(now + 1_001 * MS), None);
         schedule.confirm(cursor, now);
         schedule.joined();

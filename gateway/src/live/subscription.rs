@@ -190,11 +190,7 @@ impl Subscription {
         tracing::debug!(session = %self.seat.session(), why, "a stream joins again");
         self.joined = 0;
         self.stumbles.push_back(now);
-        while self
-            .stumbles
-            .front()
-            .is_some_and(|at| *at + STUMBLES_WITHIN < now)
-        {
+        while self.stumbles.front().is_some_and(|at| *at + STUMBLES_WITHIN < now) {
             self.stumbles.pop_front();
         }
         if self.stumbles.len() > STUMBLES_MAX {
@@ -208,11 +204,7 @@ impl Subscription {
             Due::Ping => self.ping(),
             Due::Check => Box::pin(self.check(now)).await,
             Due::Confirm(head) => {
-                if self
-                    .chain
-                    .as_ref()
-                    .is_some_and(|chain| !chain.reached(&head))
-                {
+                if self.chain.as_ref().is_some_and(|chain| !chain.reached(&head)) {
                     self.stumble("the newest event was not heard", now);
                 }
             }

@@ -49,12 +49,7 @@ impl Tail {
     /// Makes one for this process.
     pub fn new(store: Store, hub: Arc<Hub>, options: TailOptions) -> Self {
         let name = format!("{:016x}", rand::random::<u64>());
-        Self {
-            store,
-            hub,
-            options,
-            name,
-        }
+        Self { store, hub, options, name }
     }
 
     /// Keeps a connection until told to stop.
@@ -168,10 +163,7 @@ impl Tail {
                 }
                 heard_at.changed().await
             };
-            if !matches!(
-                timeout(self.options.probe_timeout, answered).await,
-                Ok(Ok(()))
-            ) {
+            if !matches!(timeout(self.options.probe_timeout, answered).await, Ok(Ok(()))) {
                 return;
             }
         }

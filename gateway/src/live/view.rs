@@ -100,11 +100,7 @@ impl View {
 
     /// Makes the view of a job.
     pub fn job(job: JobId, render: Render) -> Self {
-        Self::Job {
-            job,
-            render,
-            v: None,
-        }
+        Self::Job { job, render, v: None }
     }
 
     /// Reads what there is after the last position; `None` if there is no such job any more.
@@ -156,11 +152,7 @@ impl View {
         };
         *shown = Some(v);
         let frame = frame::event(Some(&v.to_string()), told.kind.as_str(), &told.data);
-        if told.kind.is_terminal() {
-            Shown::Last(frame)
-        } else {
-            Shown::Frame(frame)
-        }
+        if told.kind.is_terminal() { Shown::Last(frame) } else { Shown::Frame(frame) }
     }
 
     /// Gives the position that a reader would come back with.
@@ -195,17 +187,7 @@ async fn replay(store: &Store, session: &SessionId, asked: &Asked) -> Result<Joi
         frames.push(frame::event(Some(&id), event.kind.as_str(), event.data));
     }
     let head = replay.head;
-    Ok(Joined {
-        chain,
-        frames,
-        done: false,
-        course: Some(Course {
-            mode,
-            cause,
-            at,
-            head,
-        }),
-    })
+    Ok(Joined { chain, frames, done: false, course: Some(Course { mode, cause, at, head }) })
 }
 
 fn retry_ms() -> u64 {

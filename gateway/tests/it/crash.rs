@@ -36,14 +36,8 @@ impl Process {
 
     async fn submit(&self, http: &Client, token: &str) -> Result<Response, reqwest::Error> {
         let body = json!({"model": "builtin", "input": {"prompt": "a fox"}});
-        let request = http
-            .post(format!("{}/v1/jobs", self.url))
-            .bearer_auth(token);
-        request
-            .header("Idempotency-Key", "fox-1")
-            .json(&body)
-            .send()
-            .await
+        let request = http.post(format!("{}/v1/jobs", self.url)).bearer_auth(token);
+        request.header("Idempotency-Key", "fox-1").json(&body).send().await
     }
 }
 
@@ -64,30 +58,15 @@ async fn a_submit_whose_gateway_was_killed_is_sent_again_and_makes_one_job() {
 
         let mut victim = Process::start(&redis, folder.path(), point);
         let lost = victim.submit(&http, &token).await;
-        assert!(
-            lost.is_err(),
-            "{point}: answered {:?}",
-            lost.map(|answer| answer.status())
-        );
-        assert_eq!(
-            victim.child.wait().unwrap().signal(),
-            Some(SIGKILL),
-            "{point}"
-        );
+        assert!(lost.is_err(), "{point}: answered {:?}", lost.map(|answer| answer.status()));
+        assert_eq!(victim.child.wait().unwrap().signal(), Some(SIGKILL), "{point}");
 
         let heir = Process::start(&redis, folder.path(), "");
         let answer = heir.submit(&http, &token).await.unwrap();
         assert_eq!(answer.status(), 202, "{point}");
-        assert_eq!(
-            answer.headers().contains_key("Idempotent-Replayed"),
-            replayed,
-            "{point}"
-        );
+        assert_eq!(answer.headers().contains_key("Idempotent-Replayed"), replayed, "{point}");
         let job: Value = answer.json().await.unwrap();
-        let list = http
-            .get(format!("{}/v1/jobs", heir.url))
-            .bearer_auth(&token)
-            .send();
+        let list = http.get(format!("{}/v1/jobs", heir.url)).bearer_auth(&token).send();
         let list: Value = list.await.unwrap().json().await.unwrap();
         assert_eq!(list["data"].as_array().unwrap().len(), 1, "{point}: {list}");
         assert_eq!(list["data"][0]["id"], job["id"], "{point}");

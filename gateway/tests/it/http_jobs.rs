@@ -42,10 +42,7 @@ async fn a_jobs_members_are_the_same_from_queued_to_completed() {
     let names = |job: &Value| job.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let queued = user.get(&path, 200).await;
     assert_eq!(names(&queued), MEMBERS);
-    assert_eq!(
-        (&queued["queue_position"], &queued["error"]),
-        (&json!(0), &Value::Null)
-    );
+    assert_eq!((&queued["queue_position"], &queued["error"]), (&json!(0), &Value::Null));
     let mut worker = Worker::start(&gateway, 1).await;
     let lease = worker.claim().await;
     let running = user.get(&path, 200).await;
@@ -61,10 +58,7 @@ async fn a_jobs_members_are_the_same_from_queued_to_completed() {
     assert!(completed["v"].as_u64() > running["v"].as_u64());
     for moment in ["created_at", "started_at", "finished_at", "expires_at"] {
         let text = completed[moment].as_str().unwrap();
-        assert!(
-            text.len() == 24 && text.ends_with('Z') && &text[19..20] == ".",
-            "{moment} {text}"
-        );
+        assert!(text.len() == 24 && text.ends_with('Z') && &text[19..20] == ".", "{moment} {text}");
     }
     assert_eq!(completed["timings"]["upload_ms"], 1);
 }
@@ -90,9 +84,7 @@ async fn an_unchanged_job_is_304_and_a_changed_one_is_not() {
     let user = gateway.user().await;
     let id = user.job("a fox").await;
     let show = |etag: String| {
-        user.ask(Method::GET, &format!("/v1/jobs/{id}"))
-            .header("if-none-match", etag)
-            .send()
+        user.ask(Method::GET, &format!("/v1/jobs/{id}")).header("if-none-match", etag).send()
     };
     let response = show("\"other\"".into()).await.unwrap();
     let etag = response.headers()["etag"].to_str().unwrap().to_owned();
@@ -106,10 +98,7 @@ async fn an_unchanged_job_is_304_and_a_changed_one_is_not() {
     user.post(&format!("/v1/jobs/{id}/cancel"), 200).await;
     let changed = show(etag).await.unwrap();
     assert_eq!(changed.status(), 200);
-    assert!(
-        !changed.headers().contains_key("retry-after"),
-        "a job that has ended is not polled"
-    );
+    assert!(!changed.headers().contains_key("retry-after"), "a job that has ended is not polled");
 }
 
 #[tokio::test]
@@ -122,13 +111,8 @@ async fn progress_alone_makes_another_version_for_who_polls() {
     let first = user.ask(Method::GET, &path).send().await.unwrap();
     let etag = first.headers()["etag"].clone();
     let v = json_of(first, 200).await["v"].clone();
-    let now = Progress {
-        stage: State::Processing,
-        step: 3,
-        steps: 20,
-        fraction: 0.15,
-        eta_ms: None,
-    };
+    let now =
+        Progress { stage: State::Processing, step: 3, steps: 20, fraction: 0.15, eta_ms: None };
     gateway.store.progress(&lease, &now).await.unwrap();
     let second = user.ask(Method::GET, &path).header("if-none-match", etag);
     let job = json_of(second.send().await.unwrap(), 200).await;
@@ -172,10 +156,7 @@ async fn a_list_turns_page_by_page_from_the_newest_to_the_oldest() {
         let page = user.get(&path, 200).await;
         assert_eq!(page["object"], "list");
         let data = page["data"].as_array().unwrap();
-        seen.extend(
-            data.iter()
-                .map(|job| job["id"].as_str().unwrap().to_owned()),
-        );
+        seen.extend(data.iter().map(|job| job["id"].as_str().unwrap().to_owned()));
         pages += 1;
         match page["next_cursor"].as_str() {
             Some(cursor) => path = format!("/v1/jobs?limit=2&cursor={cursor}"),
@@ -183,19 +164,8 @@ async fn a_list_turns_page_by_page_from_the_newest_to_the_oldest() {
         }
     }
     assert_eq!((seen, pages), (made, 3));
-    for bad in [
-        "limit=0",
-        "limit=101",
-        "limit=x",
-        "cursor=x",
-        "cursor=",
-        "active=2",
-    ] {
-        let response = user
-            .ask(Method::GET, &format!("/v1/jobs?{bad}"))
-            .send()
-            .await
-            .unwrap();
+    for bad in ["limit=0", "limit=101", "limit=x", "cursor=x", "cursor=", "active=2"] {
+        let response = user.ask(Method::GET, &format!("/v1/jobs?{bad}")).send().await.unwrap();
         problem_of(response, 400, "invalid_parameter").await;
     }
     user.get("/v1/jobs?unknown=1", 200).await;
@@ -206,24 +176,14 @@ async fn the_active_jobs_come_with_the_position_that_they_reflect() {
     let gateway = Gateway::start().await;
     let user = gateway.user().await;
     let empty = user.get("/v1/jobs?active=1", 200).await;
-    assert_eq!(
-        (&empty["jobs"], &empty["more"]),
-        (&json!([]), &json!(false))
-    );
+    assert_eq!((&empty["jobs"], &empty["more"]), (&json!([]), &json!(false)));
     let (ended, waiting) = (user.job("1").await, user.job("2").await);
     user.post(&format!("/v1/jobs/{ended}/cancel"), 200).await;
     let active = user.get("/v1/jobs?active=1", 200).await;
-    let ids: Vec<&str> = active["jobs"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|job| job["id"].as_str().unwrap())
-        .collect();
+    let ids: Vec<&str> =
+        active["jobs"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap()).collect();
     assert_eq!(ids, [waiting]);
-    assert!(
-        active["head"].as_str().unwrap().starts_with("3-"),
-        "{active}"
-    );
+    assert!(active["head"].as_str().unwrap().starts_with("3-"), "{active}");
 }
 
 #[tokio::test]
@@ -261,25 +221,16 @@ async fn only_a_failed_or_cancelled_job_is_retried() {
     problem_of(refused, 409, "job_not_finished").await;
     user.post(&format!("/v1/jobs/{id}/cancel"), 200).await;
     let response = user.ask(Method::POST, &path).send().await.unwrap();
-    assert_eq!(
-        response.headers()["location"].to_str().unwrap(),
-        format!("/v1/jobs/{id}")
-    );
+    assert_eq!(response.headers()["location"].to_str().unwrap(), format!("/v1/jobs/{id}"));
     let job = json_of(response, 202).await;
-    assert_eq!(
-        (&job["status"], &job["retry_count"]),
-        (&json!("queued"), &json!(1))
-    );
+    assert_eq!((&job["status"], &job["retry_count"]), (&json!("queued"), &json!(1)));
     let mut worker = Worker::start(&gateway, 1).await;
     let lease = worker.claim().await;
     assert_eq!(lease.job, job_id(&id));
     worker.complete(&lease, b"png").await;
     let refused = user.ask(Method::POST, &path).send().await.unwrap();
     let problem = problem_of(refused, 409, "conflict").await;
-    assert!(
-        problem["detail"].as_str().unwrap().contains("completed"),
-        "{problem}"
-    );
+    assert!(problem["detail"].as_str().unwrap().contains("completed"), "{problem}");
 }
 
 #[tokio::test]
@@ -288,30 +239,15 @@ async fn what_is_no_job_is_404_whatever_it_looks_like() {
     let user = gateway.user().await;
     let gone = format!("job_c0_{}", "0".repeat(32));
     let long = "a".repeat(5_000);
-    for name in [
-        &*gone,
-        "x",
-        "..%2F..%2Fetc",
-        "job_c9_x",
-        "%00",
-        "%ff",
-        "job%0d%0aX:y",
-        &long,
-    ] {
-        for (method, rest) in [
-            (Method::GET, ""),
-            (Method::POST, "/cancel"),
-            (Method::POST, "/retry"),
-        ] {
+    for name in [&*gone, "x", "..%2F..%2Fetc", "job_c9_x", "%00", "%ff", "job%0d%0aX:y", &long] {
+        for (method, rest) in
+            [(Method::GET, ""), (Method::POST, "/cancel"), (Method::POST, "/retry")]
+        {
             let path = format!("/v1/jobs/{name}{rest}");
             let response = user.ask(method, &path).send().await.unwrap();
             assert_eq!(response.status(), 404, "{path}");
         }
     }
-    let response = user
-        .ask(Method::GET, &format!("/v1/jobs/{gone}"))
-        .send()
-        .await
-        .unwrap();
+    let response = user.ask(Method::GET, &format!("/v1/jobs/{gone}")).send().await.unwrap();
     insta::assert_json_snapshot!(problem_of(response, 404, "job_not_found").await);
 }

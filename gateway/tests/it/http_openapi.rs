@@ -32,17 +32,11 @@ fn visit(value: &Value, look: &mut impl FnMut(&Value)) {
 #[tokio::test]
 async fn the_document_is_served_as_it_is_generated() {
     let gateway = Gateway::start().await;
-    let response = gateway
-        .ask(Method::GET, "/openapi.json")
-        .send()
-        .await
-        .unwrap();
+    let response = gateway.ask(Method::GET, "/openapi.json").send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "application/json");
     let etag = response.headers()["etag"].clone();
     assert_eq!(response.json::<Value>().await.unwrap(), document());
-    let again = gateway
-        .ask(Method::GET, "/openapi.json")
-        .header("if-none-match", etag);
+    let again = gateway.ask(Method::GET, "/openapi.json").header("if-none-match", etag);
     assert_eq!(again.send().await.unwrap().status(), 304);
 }
 
@@ -75,9 +69,7 @@ fn every_reference_leads_somewhere_and_every_operation_has_its_own_id() {
     let mut references = 0;
     visit(&api, &mut |value| {
         if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
-            let pointer = reference
-                .strip_prefix('#')
-                .expect("a reference within the document");
+            let pointer = reference.strip_prefix('#').expect("a reference within the document");
             assert!(api.pointer(pointer).is_some(), "{reference} leads nowhere");
             references += 1;
         }
@@ -89,13 +81,8 @@ fn every_reference_leads_somewhere_and_every_operation_has_its_own_id() {
             let id = operation["operationId"].as_str().unwrap();
             assert!(ids.insert(id.to_owned()), "{id} stands twice");
             let placeholders = path.matches('{').count();
-            let parameters = operation["parameters"]
-                .as_array()
-                .cloned()
-                .unwrap_or_default();
-            let in_path = parameters
-                .iter()
-                .filter(|parameter| parameter["in"] == "path");
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            let in_path = parameters.iter().filter(|parameter| parameter["in"] == "path");
             assert_eq!(in_path.count(), placeholders, "{path}");
             assert!(operation["summary"].is_string() && operation["responses"].is_object());
             let problem = "/default/content/application~1problem+json/schema/$ref";
@@ -145,13 +132,8 @@ fn the_mirrors_show_what_the_domain_writes() {
         fault_attempts: Some(1),
         ..FrameInput::new("x")
     };
-    let progress = Progress {
-        stage: State::Queued,
-        step: 1,
-        steps: 2,
-        fraction: 0.5,
-        eta_ms: Some(1),
-    };
+    let progress =
+        Progress { stage: State::Queued, step: 1, steps: 2, fraction: 0.5, eta_ms: Some(1) };
     let frame = Artifact {
         index: 0,
         url: String::new(),
@@ -162,33 +144,18 @@ fn the_mirrors_show_what_the_domain_writes() {
         sha256: String::new(),
         seed: 1,
     };
-    let timings = Timings {
-        queue_ms: 1,
-        generate_ms: 1,
-        upload_ms: 1,
-        total_ms: 1,
-    };
+    let timings = Timings { queue_ms: 1, generate_ms: 1, upload_ms: 1, total_ms: 1 };
     let value = |real: &dyn erased::Json| real.json();
     same_members("Input", &value(&input));
     same_members("Progress", &value(&progress));
     same_members("Frame", &value(&frame));
     same_members("Timings", &value(&timings));
-    same_members(
-        "Preview",
-        &value(&Preview {
-            index: 0,
-            url: String::new(),
-            step: 1,
-        }),
-    );
+    same_members("Preview", &value(&Preview { index: 0, url: String::new(), step: 1 }));
     same_members("FieldFault", &value(&InputFault::new("#", "x")));
     same_words("State", &State::ALL);
     same_words("Priority", &Priority::ALL);
     same_words("ErrorCode", &ErrorCode::ALL);
-    same_words(
-        "OutputFormat",
-        &[OutputFormat::Png, OutputFormat::Webp, OutputFormat::Jpeg],
-    );
+    same_words("OutputFormat", &[OutputFormat::Png, OutputFormat::Webp, OutputFormat::Jpeg]);
     let faults = [
         Fault::Temporary,
         Fault::Permanent,
@@ -217,11 +184,7 @@ mod erased {
 #[tokio::test]
 async fn real_answers_have_the_members_that_are_described() {
     let gateway = Gateway::start().await;
-    let session = gateway
-        .ask(Method::POST, "/v1/sessions")
-        .send()
-        .await
-        .unwrap();
+    let session = gateway.ask(Method::POST, "/v1/sessions").send().await.unwrap();
     same_members("Session", &session.json().await.unwrap());
     let user = gateway.user().await;
     let id = user.job("a fox").await;

@@ -18,15 +18,8 @@ async fn a_gateway_that_starts_before_redis_serves_as_soon_as_it_is_there() {
     assert_eq!(alive.status(), 200);
     let refused = gateway.ask(Method::GET, "/readyz").send().await.unwrap();
     let problem = problem_of(refused, 503, "not_ready").await;
-    assert!(
-        problem["detail"].as_str().unwrap().starts_with("redis:"),
-        "{problem}"
-    );
-    let refused = gateway
-        .ask(Method::POST, "/v1/sessions")
-        .send()
-        .await
-        .unwrap();
+    assert!(problem["detail"].as_str().unwrap().starts_with("redis:"), "{problem}");
+    let refused = gateway.ask(Method::POST, "/v1/sessions").send().await.unwrap();
     assert!(refused.headers().contains_key("retry-after"));
     problem_of(refused, 503, "unavailable").await;
     gateway.redis.restart();
@@ -42,11 +35,7 @@ async fn a_redis_that_dies_midway_costs_503s_and_no_job() {
         gateway.ask(method, path).bearer_auth(&token)
     };
     let body = json!({"input": {"prompt": "before"}});
-    let before = ask(&gateway, Method::POST, "/v1/jobs")
-        .json(&body)
-        .send()
-        .await
-        .unwrap();
+    let before = ask(&gateway, Method::POST, "/v1/jobs").json(&body).send().await.unwrap();
     let before: serde_json::Value = before.json().await.unwrap();
     let id = before["id"].as_str().unwrap();
     // AOF is written every second; what is asked here is that we lose nothing of what it kept.
@@ -59,10 +48,7 @@ async fn a_redis_that_dies_midway_costs_503s_and_no_job() {
         problem_of(refused, 503, "unavailable").await;
     }
     let submit = |gateway: &Gateway| {
-        ask(gateway, Method::POST, "/v1/jobs")
-            .header("idempotency-key", key)
-            .json(&body)
-            .send()
+        ask(gateway, Method::POST, "/v1/jobs").header("idempotency-key", key).json(&body).send()
     };
     let refused = submit(&gateway).await.unwrap();
     assert!(refused.headers().contains_key("retry-after"));
@@ -86,10 +72,7 @@ async fn a_redis_that_evicts_is_refused_at_start() {
     let error = built.expect_err("it started on a Redis that evicts");
     assert!(matches!(error, AppError::Redis(_)));
     let reason = std::error::Error::source(&error).unwrap().to_string();
-    assert!(
-        reason.contains("allkeys-lru") && reason.contains("noeviction"),
-        "{reason}"
-    );
+    assert!(reason.contains("allkeys-lru") && reason.contains("noeviction"), "{reason}");
 }
 
 #[tokio::test]
@@ -103,18 +86,13 @@ async fn a_redis_that_comes_back_evicting_is_not_trusted_until_it_is_mended() {
         loop {
             let refused = gateway.ask(Method::GET, "/readyz").send().await.unwrap();
             let problem: serde_json::Value = refused.json().await.unwrap();
-            if problem["detail"]
-                .as_str()
-                .is_some_and(|text| text.contains("allkeys-lru"))
-            {
+            if problem["detail"].as_str().is_some_and(|text| text.contains("allkeys-lru")) {
                 break;
             }
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), asking)
-        .await
-        .expect("noticed within 20 s");
+    tokio::time::timeout(Duration::from_secs(20), asking).await.expect("noticed within 20 s");
     gateway.set_redis("maxmemory-policy", "noeviction");
     gateway.until_ready().await;
 }
@@ -126,9 +104,7 @@ async fn a_redis_without_memory_is_503_and_its_words_stay_with_the_operator() {
     user.job("fits").await;
     gateway.set_redis("maxmemory", "1mb");
     let submit = || {
-        user.ask(Method::POST, "/v1/jobs")
-            .json(&json!({"input": {"prompt": "does not"}}))
-            .send()
+        user.ask(Method::POST, "/v1/jobs").json(&json!({"input": {"prompt": "does not"}})).send()
     };
     let refused = submit().await.unwrap();
     assert!(refused.headers().contains_key("retry-after"));
@@ -136,13 +112,7 @@ async fn a_redis_without_memory_is_503_and_its_words_stay_with_the_operator() {
     assert!(!problem.to_string().contains("maxmemory"), "{problem}");
     gateway.set_redis("maxmemory", "0");
     assert_eq!(submit().await.unwrap().status(), 202);
-    assert_eq!(
-        user.get("/v1/jobs", 200).await["data"]
-            .as_array()
-            .unwrap()
-            .len(),
-        2
-    );
+    assert_eq!(user.get("/v1/jobs", 200).await["data"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -22,15 +22,7 @@ async fn raw(gateway: &Gateway, bytes: &[u8]) -> String {
 #[tokio::test]
 async fn an_unknown_path_and_a_wrong_method_are_problems_too() {
     let gateway = Gateway::start().await;
-    for path in [
-        "/nope",
-        "/v1",
-        "/v1/jobs/",
-        "/studio/../x",
-        "//",
-        "/v1/sessions/x",
-        "/.env",
-    ] {
+    for path in ["/nope", "/v1", "/v1/jobs/", "/studio/../x", "//", "/v1/sessions/x", "/.env"] {
         let response = gateway.ask(Method::GET, path).send().await.unwrap();
         problem_of(response, 404, "route_not_found").await;
     }
@@ -58,20 +50,13 @@ async fn a_body_over_the_limit_is_413_however_it_is_sent() {
     let gateway = Gateway::start().await;
     let user = gateway.user().await;
     let body = json!({"input": {"prompt": "x".repeat(100_000)}}).to_string();
-    let declared = user
-        .ask(Method::POST, "/v1/jobs")
-        .header("content-type", "application/json");
+    let declared = user.ask(Method::POST, "/v1/jobs").header("content-type", "application/json");
     let response = declared.body(body.clone()).send().await.unwrap();
     insta::assert_json_snapshot!(problem_of(response, 413, "payload_too_large").await);
-    let chunks: Vec<Result<Vec<u8>, std::io::Error>> = body
-        .into_bytes()
-        .chunks(1_000)
-        .map(|chunk| Ok(chunk.to_vec()))
-        .collect();
+    let chunks: Vec<Result<Vec<u8>, std::io::Error>> =
+        body.into_bytes().chunks(1_000).map(|chunk| Ok(chunk.to_vec())).collect();
     let stream = reqwest::Body::wrap_stream(futures::stream::iter(chunks));
-    let chunked = user
-        .ask(Method::POST, "/v1/jobs")
-        .header("content-type", "application/json");
+    let chunked = user.ask(Method::POST, "/v1/jobs").header("content-type", "application/json");
     let response = chunked.body(stream).send().await.unwrap();
     problem_of(response, 413, "payload_too_large").await;
     user.job("a user who sent too much is served again").await;
@@ -82,33 +67,19 @@ async fn only_plain_json_is_taken_for_json() {
     let gateway = Gateway::start().await;
     let user = gateway.user().await;
     let body = r#"{"input":{"prompt":"x"}}"#;
-    for bad in [
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "multipart/form-data",
-        "json",
-        "",
-    ] {
-        let request = user
-            .ask(Method::POST, "/v1/jobs")
-            .header("content-type", bad)
-            .body(body);
+    for bad in
+        ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "json", ""]
+    {
+        let request = user.ask(Method::POST, "/v1/jobs").header("content-type", bad).body(body);
         problem_of(request.send().await.unwrap(), 415, "unsupported_media_type").await;
     }
     let request = user.ask(Method::POST, "/v1/jobs").body(body);
     problem_of(request.send().await.unwrap(), 415, "unsupported_media_type").await;
-    let request = user
-        .ask(Method::POST, "/v1/jobs")
-        .header("content-encoding", "gzip");
-    let request = request
-        .header("content-type", "application/json")
-        .body(body);
+    let request = user.ask(Method::POST, "/v1/jobs").header("content-encoding", "gzip");
+    let request = request.header("content-type", "application/json").body(body);
     problem_of(request.send().await.unwrap(), 415, "unsupported_media_type").await;
     for good in ["application/json; charset=utf-8", "Application/JSON"] {
-        let request = user
-            .ask(Method::POST, "/v1/jobs")
-            .header("content-type", good)
-            .body(body);
+        let request = user.ask(Method::POST, "/v1/jobs").header("content-type", good).body(body);
         assert_eq!(request.send().await.unwrap().status(), 202, "{good}");
     }
 }
@@ -116,39 +87,19 @@ async fn only_plain_json_is_taken_for_json() {
 #[tokio::test]
 async fn a_request_has_an_id_and_a_harmless_one_is_the_callers() {
     let gateway = Gateway::start().await;
-    let ask = |id: &str| {
-        gateway
-            .ask(Method::GET, "/nope")
-            .header("x-request-id", id)
-            .send()
-    };
-    assert_eq!(
-        ask("mine-1.2_3").await.unwrap().headers()["x-request-id"],
-        "mine-1.2_3"
-    );
+    let ask = |id: &str| gateway.ask(Method::GET, "/nope").header("x-request-id", id).send();
+    assert_eq!(ask("mine-1.2_3").await.unwrap().headers()["x-request-id"], "mine-1.2_3");
     for bad in ["", "a b", "<script>", &"x".repeat(65)] {
-        let drawn = ask(bad).await.unwrap().headers()["x-request-id"]
-            .to_str()
-            .unwrap()
-            .to_owned();
-        assert!(
-            drawn.len() == 16 && drawn.bytes().all(|c| c.is_ascii_hexdigit()),
-            "{drawn}"
-        );
+        let drawn = ask(bad).await.unwrap().headers()["x-request-id"].to_str().unwrap().to_owned();
+        assert!(drawn.len() == 16 && drawn.bytes().all(|c| c.is_ascii_hexdigit()), "{drawn}");
     }
 }
 
 #[tokio::test]
 async fn what_is_no_http_gets_a_short_answer_and_harms_nobody() {
     let gateway = Gateway::start().await;
-    let huge = format!(
-        "GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n",
-        "x".repeat(300_000)
-    );
-    let many = format!(
-        "GET /healthz HTTP/1.1\r\nHost: x\r\n{}\r\n",
-        "X: y\r\n".repeat(1_000)
-    );
+    let huge = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(300_000));
+    let many = format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(1_000));
     for (bytes, wanted) in [
         (huge.as_bytes(), "431"),
         (many.as_bytes(), "4"),
@@ -167,15 +118,7 @@ async fn what_is_no_http_gets_a_short_answer_and_harms_nobody() {
         let status = answer.strip_prefix("HTTP/1.1 ").unwrap_or(&answer);
         assert!(status.starts_with(wanted), "{shown:?} was answered with {answer:?}");
     }
-    assert_eq!(
-        gateway
-            .ask(Method::GET, "/healthz")
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        200
-    );
+    assert_eq!(gateway.ask(Method::GET, "/healthz").send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]
@@ -188,9 +131,6 @@ async fn a_body_that_breaks_off_makes_no_job() {
         user.token
     );
     let answer = raw(&gateway, head.as_bytes()).await;
-    assert!(
-        answer.is_empty() || answer.starts_with("HTTP/1.1 400"),
-        "{answer}"
-    );
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
     assert_eq!(user.get("/v1/jobs", 200).await["data"], json!([]));
 }

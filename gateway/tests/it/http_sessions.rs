@@ -8,16 +8,8 @@ use crate::support::{Gateway, Worker, json_of, problem_of};
 #[tokio::test]
 async fn a_session_is_a_token_and_a_cookie_that_scripts_cannot_read() {
     let gateway = Gateway::start_with(|settings| settings.gateway.secure_cookie = true).await;
-    let response = gateway
-        .ask(Method::POST, "/v1/sessions")
-        .json(&json!({}))
-        .send()
-        .await
-        .unwrap();
-    let cookie = response.headers()["set-cookie"]
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let response = gateway.ask(Method::POST, "/v1/sessions").json(&json!({})).send().await.unwrap();
+    let cookie = response.headers()["set-cookie"].to_str().unwrap().to_owned();
     assert_eq!(response.headers()["cache-control"], "no-store");
     let session = json_of(response, 201).await;
     let token = session["token"].as_str().unwrap();
@@ -27,31 +19,18 @@ async fn a_session_is_a_token_and_a_cookie_that_scripts_cannot_read() {
     assert_eq!(pair, format!("framewire={token}"));
     let mut attributes: Vec<&str> = attributes.split("; ").collect();
     attributes.sort_unstable();
-    assert_eq!(
-        attributes,
-        [
-            "HttpOnly",
-            "Max-Age=2592000",
-            "Path=/",
-            "SameSite=Lax",
-            "Secure"
-        ]
-    );
+    assert_eq!(attributes, ["HttpOnly", "Max-Age=2592000", "Path=/", "SameSite=Lax", "Secure"]);
 }
 
 #[tokio::test]
 async fn a_session_request_with_anything_in_it_is_refused() {
     let gateway = Gateway::start().await;
-    let response = gateway
-        .ask(Method::POST, "/v1/sessions")
-        .json(&json!({"admin": true}));
+    let response = gateway.ask(Method::POST, "/v1/sessions").json(&json!({"admin": true}));
     let problem = problem_of(response.send().await.unwrap(), 422, "invalid_value").await;
     assert_eq!(problem["errors"][0]["pointer"], "#/admin");
     let form = gateway.ask(Method::POST, "/v1/sessions").body("a=b");
     problem_of(form.send().await.unwrap(), 415, "unsupported_media_type").await;
-    let foreign = gateway
-        .ask(Method::POST, "/v1/sessions")
-        .header("sec-fetch-site", "cross-site");
+    let foreign = gateway.ask(Method::POST, "/v1/sessions").header("sec-fetch-site", "cross-site");
     problem_of(foreign.send().await.unwrap(), 403, "cross_site").await;
 }
 
@@ -74,22 +53,10 @@ async fn every_route_of_a_session_needs_one() {
     let foreign = format!("ses_c0_{}.{}", "0".repeat(32), "A".repeat(43));
     for (method, path) in &paths {
         let bare = gateway.ask(method.clone(), path).send().await.unwrap();
-        assert_eq!(
-            bare.headers()["www-authenticate"],
-            r#"Bearer realm="framewire""#,
-            "{path}"
-        );
+        assert_eq!(bare.headers()["www-authenticate"], r#"Bearer realm="framewire""#, "{path}");
         problem_of(bare, 401, "invalid_token").await;
-        let wrong = gateway
-            .ask(method.clone(), path)
-            .bearer_auth(&foreign)
-            .send()
-            .await
-            .unwrap();
-        let challenge = wrong.headers()["www-authenticate"]
-            .to_str()
-            .unwrap()
-            .to_owned();
+        let wrong = gateway.ask(method.clone(), path).bearer_auth(&foreign).send().await.unwrap();
+        let challenge = wrong.headers()["www-authenticate"].to_str().unwrap().to_owned();
         assert!(challenge.contains("invalid_token"), "{path}");
         problem_of(wrong, 401, "invalid_token").await;
     }
@@ -115,20 +82,14 @@ async fn hostile_credentials_open_nothing() {
         "Bearer ../../*".into(),
     ];
     for header in &headers {
-        let request = gateway
-            .ask(Method::GET, "/v1/jobs")
-            .header("authorization", header);
+        let request = gateway.ask(Method::GET, "/v1/jobs").header("authorization", header);
         problem_of(request.send().await.unwrap(), 401, "invalid_token").await;
     }
-    let request = gateway
-        .ask(Method::GET, "/v1/jobs")
-        .header("authorization", &b"Bearer \xff"[..]);
+    let request = gateway.ask(Method::GET, "/v1/jobs").header("authorization", &b"Bearer \xff"[..]);
     problem_of(request.send().await.unwrap(), 401, "invalid_token").await;
     for good in ["Bearer", "bearer", "Key", "KEY"] {
         let header = format!("{good}  {token} ");
-        let request = gateway
-            .ask(Method::GET, "/v1/jobs")
-            .header("authorization", header);
+        let request = gateway.ask(Method::GET, "/v1/jobs").header("authorization", header);
         json_of(request.send().await.unwrap(), 200).await;
     }
 }
@@ -138,9 +99,7 @@ async fn a_cookie_opens_the_session_among_others_but_never_for_another_site() {
     let gateway = Gateway::start().await;
     let token = gateway.user().await.token;
     let with = |cookie: String, site: Option<&'static str>| {
-        let request = gateway
-            .ask(Method::GET, "/v1/jobs")
-            .header("cookie", cookie);
+        let request = gateway.ask(Method::GET, "/v1/jobs").header("cookie", cookie);
         match site {
             Some(site) => request.header("sec-fetch-site", site),
             None => request,
@@ -152,26 +111,10 @@ async fn a_cookie_opens_the_session_among_others_but_never_for_another_site() {
         json_of(with(good.clone(), site).await.unwrap(), 200).await;
     }
     for site in ["cross-site", "same-site", "Same-Origin", ""] {
-        problem_of(
-            with(good.clone(), Some(site)).await.unwrap(),
-            403,
-            "cross_site",
-        )
-        .await;
+        problem_of(with(good.clone(), Some(site)).await.unwrap(), 403, "cross_site").await;
     }
-    for bad in [
-        "framewire=",
-        "framewire=x",
-        "notframewire=y",
-        "=;=;;",
-        &"a=b;".repeat(2_000),
-    ] {
-        problem_of(
-            with(bad.to_owned(), None).await.unwrap(),
-            401,
-            "invalid_token",
-        )
-        .await;
+    for bad in ["framewire=", "framewire=x", "notframewire=y", "=;=;;", &"a=b;".repeat(2_000)] {
+        problem_of(with(bad.to_owned(), None).await.unwrap(), 401, "invalid_token").await;
     }
     let bearer = gateway.ask(Method::GET, "/v1/jobs").bearer_auth(&token);
     let bearer = bearer.header("sec-fetch-site", "cross-site");
@@ -210,10 +153,7 @@ async fn what_is_anothers_does_not_exist() {
         let path = format!("/v1/jobs/{job}");
         let mut seen = other.get(&path, 404).await;
         seen["instance"] = unknown["instance"].clone();
-        assert_eq!(
-            seen, unknown,
-            "another's job can be told from one that never was"
-        );
+        assert_eq!(seen, unknown, "another's job can be told from one that never was");
         other.get(&format!("{path}?wait=1"), 404).await;
         other.get(&format!("{path}/events"), 404).await;
         other.post(&format!("{path}/cancel"), 404).await;
@@ -221,20 +161,9 @@ async fn what_is_anothers_does_not_exist() {
     }
     let seen = other.ask(Method::GET, &frame.url()).send().await.unwrap();
     problem_of(seen, 404, "artifact_not_found").await;
-    assert_eq!(
-        owner
-            .ask(Method::GET, &frame.url())
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        200
-    );
+    assert_eq!(owner.ask(Method::GET, &frame.url()).send().await.unwrap().status(), 200);
     let listed = other.get(&format!("/v1/jobs?cursor={id}"), 200).await;
     assert_eq!(listed["data"], json!([]));
     assert_eq!(other.get("/v1/jobs?active=1", 200).await["jobs"], json!([]));
-    assert_eq!(
-        owner.get(&format!("/v1/jobs/{waiting}"), 200).await["status"],
-        "queued"
-    );
+    assert_eq!(owner.get(&format!("/v1/jobs/{waiting}"), 200).await["status"], "queued");
 }

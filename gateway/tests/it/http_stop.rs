@@ -17,14 +17,8 @@ async fn a_drain_fails_readiness_first_and_ends_the_process_at_last() {
     gateway.shutdown.drain.cancel();
     let refused = gateway.ask(Method::GET, "/readyz").send().await.unwrap();
     let problem = problem_of(refused, 503, "not_ready").await;
-    assert!(
-        problem["detail"].as_str().unwrap().starts_with("drain:"),
-        "{problem}"
-    );
-    assert_eq!(
-        user.get(&format!("/v1/jobs/{id}"), 200).await["status"],
-        "queued"
-    );
+    assert!(problem["detail"].as_str().unwrap().starts_with("drain:"), "{problem}");
+    assert_eq!(user.get(&format!("/v1/jobs/{id}"), 200).await["status"], "queued");
     let text = stream.text().await.unwrap();
     assert!(text.contains("event: bye"), "{text}");
     gateway.running.await.unwrap().unwrap();

@@ -21,14 +21,9 @@ async fn the_page_and_its_files_are_served_under_a_policy_of_their_own() {
         assert_eq!(header("x-content-type-options"), "nosniff");
         assert!(header("cache-control").contains("no-cache"));
         let policy = header("content-security-policy");
-        assert!(
-            policy.starts_with("default-src 'self'; img-src 'self' data: blob:"),
-            "{policy}"
-        );
+        assert!(policy.starts_with("default-src 'self'; img-src 'self' data: blob:"), "{policy}");
         assert!(!policy.contains("unsafe"), "{policy}");
-        let again = gateway
-            .ask(Method::GET, path)
-            .header("if-none-match", header("etag"));
+        let again = gateway.ask(Method::GET, path).header("if-none-match", header("etag"));
         assert_eq!(again.send().await.unwrap().status(), 304);
         assert!(!response.bytes().await.unwrap().is_empty());
     }
@@ -37,35 +32,14 @@ async fn the_page_and_its_files_are_served_under_a_policy_of_their_own() {
 #[tokio::test]
 async fn everything_that_the_page_names_is_there() {
     let gateway = Gateway::start().await;
-    let page = gateway
-        .ask(Method::GET, "/")
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
-    let named: Vec<&str> = page
-        .split('"')
-        .filter(|text| text.starts_with("/studio/") && text.contains('.'))
-        .collect();
+    let page = gateway.ask(Method::GET, "/").send().await.unwrap().text().await.unwrap();
+    let named: Vec<&str> =
+        page.split('"').filter(|text| text.starts_with("/studio/") && text.contains('.')).collect();
     assert!(!named.is_empty());
     for path in named {
-        assert_eq!(
-            gateway
-                .ask(Method::GET, path)
-                .send()
-                .await
-                .unwrap()
-                .status(),
-            200,
-            "{path}"
-        );
+        assert_eq!(gateway.ask(Method::GET, path).send().await.unwrap().status(), 200, "{path}");
     }
-    assert!(
-        !page.contains("<script>") && !page.contains(" style=\""),
-        "the policy forbids it"
-    );
+    assert!(!page.contains("<script>") && !page.contains(" style=\""), "the policy forbids it");
 }
 
 #[tokio::test]

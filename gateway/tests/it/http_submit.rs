@@ -14,10 +14,7 @@ fn fox() -> Value {
 /// Gives the pointers of a 422's errors.
 fn pointers(problem: &Value) -> Vec<&str> {
     let errors = problem["errors"].as_array().unwrap();
-    errors
-        .iter()
-        .map(|error| error["pointer"].as_str().unwrap())
-        .collect()
+    errors.iter().map(|error| error["pointer"].as_str().unwrap()).collect()
 }
 
 #[tokio::test]
@@ -29,35 +26,18 @@ async fn a_submit_is_answered_with_the_job_as_it_is_stored() {
         "input": {"prompt": "a red fox", "width": 640, "height": 64, "steps": 3, "n": 2},
         "priority": "high", "start_within_s": 600, "metadata": {"order": "1234", "paid": true},
     });
-    let response = user
-        .ask(Method::POST, "/v1/jobs")
-        .json(&body)
-        .send()
-        .await
-        .unwrap();
+    let response = user.ask(Method::POST, "/v1/jobs").json(&body).send().await.unwrap();
     let location = response.headers()["location"].to_str().unwrap().to_owned();
     assert_eq!(response.headers()["retry-after"], "1");
     assert_eq!(response.headers()["cache-control"], "no-store");
     let job = json_of(response, 202).await;
-    assert_eq!(
-        location,
-        format!("/v1/jobs/{}", job["id"].as_str().unwrap())
-    );
-    assert_eq!(
-        user.get(&location, 200).await,
-        job,
-        "the answer is not what is stored"
-    );
+    assert_eq!(location, format!("/v1/jobs/{}", job["id"].as_str().unwrap()));
+    assert_eq!(user.get(&location, 200).await, job, "the answer is not what is stored");
     assert_eq!(job["metadata"], body["metadata"]);
     assert_eq!((&job["status"], &job["v"]), (&json!("queued"), &json!(1)));
     let seed = job["input"]["seed"].as_u64().expect("a drawn seed");
     assert!(seed < 1 << 32);
-    let row = gateway
-        .store
-        .job(&job_id(job["id"].as_str().unwrap()))
-        .await
-        .unwrap()
-        .unwrap();
+    let row = gateway.store.job(&job_id(job["id"].as_str().unwrap())).await.unwrap().unwrap();
     assert!(row.job.input.contains(&format!("\"seed\":{seed}")));
     assert_eq!(row.job.run_by, Some(row.job.created_at + 600_000));
 }
@@ -71,11 +51,7 @@ async fn a_chosen_seed_is_kept_and_drawn_ones_differ() {
     assert_eq!(job["input"]["seed"], 9_007_199_254_740_991_u64);
     let mut seeds = HashSet::new();
     for _ in 0..4 {
-        seeds.insert(
-            user.submit(&fox(), 202).await["input"]["seed"]
-                .as_u64()
-                .unwrap(),
-        );
+        seeds.insert(user.submit(&fox(), 202).await["input"]["seed"].as_u64().unwrap());
     }
     assert_eq!(seeds.len(), 4);
 }
@@ -91,10 +67,7 @@ async fn all_faulty_fields_are_named_at_once_with_what_would_be_right() {
             "colour": "red", "output_format": "gif"},
     });
     let mut problem = user.submit(&body, 422).await;
-    problem["errors"]
-        .as_array_mut()
-        .unwrap()
-        .sort_by_key(|error| error["pointer"].to_string());
+    problem["errors"].as_array_mut().unwrap().sort_by_key(|error| error["pointer"].to_string());
     insta::assert_json_snapshot!(problem);
 }
 
@@ -113,10 +86,7 @@ async fn each_bad_value_is_refused_by_its_pointer() {
         (json!({"width": "512"}), "#/input/width"),
         (json!({"width": null}), "#/input/width"),
         (json!({"width": [512]}), "#/input/width"),
-        (
-            json!({"width": 18_446_744_073_709_551_615_u64}),
-            "#/input/width",
-        ),
+        (json!({"width": 18_446_744_073_709_551_615_u64}), "#/input/width"),
         (json!({"seed": -1}), "#/input/seed"),
         (json!({"seed": 1_u64 << 53}), "#/input/seed"),
         (json!({"prompt": ""}), "#/input/prompt"),
@@ -132,10 +102,7 @@ async fn each_bad_value_is_refused_by_its_pointer() {
     ];
     for (fields, pointer) in cases {
         let mut input = json!({"prompt": "x"});
-        input
-            .as_object_mut()
-            .unwrap()
-            .extend(fields.as_object().unwrap().clone());
+        input.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         let problem = user.submit(&json!({"input": input}), 422).await;
         assert_eq!(pointers(&problem), [pointer], "{fields}");
     }
@@ -145,44 +112,18 @@ async fn each_bad_value_is_refused_by_its_pointer() {
         (json!("x"), "#"),
         (json!({"input": null}), "#/input"),
         (json!({"input": {}}), "#/input/prompt"),
-        (
-            json!({"input": {"prompt": "x"}, "model": "dall-e"}),
-            "#/model",
-        ),
-        (
-            json!({"input": {"prompt": "x"}, "webhook": {}}),
-            "#/webhook",
-        ),
-        (
-            json!({"input": {"prompt": "x"}, "start_within_s": 86_401}),
-            "#/start_within_s",
-        ),
-        (
-            json!({"input": {"prompt": "x"}, "metadata": [1]}),
-            "#/metadata",
-        ),
-        (
-            json!({"input": {"prompt": "x"}, "metadata": {"a": null}}),
-            "#/metadata/a",
-        ),
-        (
-            json!({"input": {"prompt": "x"}, "metadata": {"a": "b".repeat(4_096)}}),
-            "#/metadata",
-        ),
+        (json!({"input": {"prompt": "x"}, "model": "dall-e"}), "#/model"),
+        (json!({"input": {"prompt": "x"}, "webhook": {}}), "#/webhook"),
+        (json!({"input": {"prompt": "x"}, "start_within_s": 86_401}), "#/start_within_s"),
+        (json!({"input": {"prompt": "x"}, "metadata": [1]}), "#/metadata"),
+        (json!({"input": {"prompt": "x"}, "metadata": {"a": null}}), "#/metadata/a"),
+        (json!({"input": {"prompt": "x"}, "metadata": {"a": "b".repeat(4_096)}}), "#/metadata"),
     ];
     for (body, pointer) in cases {
         let problem = user.submit(&body, 422).await;
         assert_eq!(pointers(&problem), [pointer], "{body}");
     }
-    assert!(
-        gateway
-            .store
-            .jobs(&user.session(), None, 10)
-            .await
-            .unwrap()
-            .0
-            .is_empty()
-    );
+    assert!(gateway.store.jobs(&user.session(), None, 10).await.unwrap().0.is_empty());
 }
 
 #[tokio::test]
@@ -193,19 +134,11 @@ async fn an_unknown_model_is_refused_with_those_that_exist() {
     })
     .await;
     let user = gateway.user().await;
-    for body in [
-        json!({"input": {"prompt": "x"}}),
-        json!({"model": "x", "input": {"prompt": "x"}}),
-    ] {
+    for body in [json!({"input": {"prompt": "x"}}), json!({"model": "x", "input": {"prompt": "x"}})]
+    {
         let problem = user.submit(&body, 422).await;
         assert_eq!(pointers(&problem), ["#/model"]);
-        assert!(
-            problem["detail"]
-                .as_str()
-                .unwrap()
-                .contains("builtin, second"),
-            "{problem}"
-        );
+        assert!(problem["detail"].as_str().unwrap().contains("builtin, second"), "{problem}");
     }
 }
 
@@ -226,24 +159,15 @@ async fn what_is_no_json_is_told_where_it_breaks() {
         r#"{"input":{"prompt":5}, oops}"#,
         "\u{feff}{}",
     ] {
-        let request = user
-            .ask(Method::POST, "/v1/jobs")
-            .header("content-type", "application/json");
+        let request = user.ask(Method::POST, "/v1/jobs").header("content-type", "application/json");
         let response = request.body(body).send().await.unwrap();
         let problem = problem_of(response, 400, "malformed_json").await;
         shown.push(format!("{body:40} {}", problem["detail"].as_str().unwrap()));
     }
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     for body in [b"\xff\xfe{}".to_vec(), deep.into_bytes()] {
-        let request = user
-            .ask(Method::POST, "/v1/jobs")
-            .header("content-type", "application/json");
-        problem_of(
-            request.body(body).send().await.unwrap(),
-            400,
-            "malformed_json",
-        )
-        .await;
+        let request = user.ask(Method::POST, "/v1/jobs").header("content-type", "application/json");
+        problem_of(request.body(body).send().await.unwrap(), 400, "malformed_json").await;
     }
     insta::assert_snapshot!(shown.join("\n"));
 }
@@ -253,22 +177,9 @@ async fn a_member_that_stands_twice_is_refused() {
     let gateway = Gateway::start().await;
     let user = gateway.user().await;
     let body = r#"{"input":{"prompt":"a","prompt":"b"}}"#;
-    let request = user
-        .ask(Method::POST, "/v1/jobs")
-        .header("content-type", "application/json");
-    let problem = problem_of(
-        request.body(body).send().await.unwrap(),
-        422,
-        "invalid_value",
-    )
-    .await;
-    assert!(
-        problem["errors"][0]["detail"]
-            .as_str()
-            .unwrap()
-            .contains("prompt"),
-        "{problem}"
-    );
+    let request = user.ask(Method::POST, "/v1/jobs").header("content-type", "application/json");
+    let problem = problem_of(request.body(body).send().await.unwrap(), 422, "invalid_value").await;
+    assert!(problem["errors"][0]["detail"].as_str().unwrap().contains("prompt"), "{problem}");
 }
 
 #[tokio::test]
@@ -276,36 +187,19 @@ async fn fifty_identical_submits_with_one_key_make_one_job() {
     let gateway = Gateway::start().await;
     let user = gateway.user().await;
     let submit = || async {
-        let request = user
-            .ask(Method::POST, "/v1/jobs")
-            .header("idempotency-key", "key-1");
+        let request = user.ask(Method::POST, "/v1/jobs").header("idempotency-key", "key-1");
         let response = request.json(&fox()).send().await.unwrap();
         let replayed = response.headers().contains_key("idempotent-replayed");
         (json_of(response, 202).await, replayed)
     };
     let answers = futures::future::join_all((0..50).map(|_| submit())).await;
-    let ids: HashSet<&str> = answers
-        .iter()
-        .map(|(job, _)| job["id"].as_str().unwrap())
-        .collect();
+    let ids: HashSet<&str> = answers.iter().map(|(job, _)| job["id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), 1, "{ids:?}");
     assert_eq!(answers.iter().filter(|(_, replayed)| !replayed).count(), 1);
-    assert_eq!(
-        user.get("/v1/jobs", 200).await["data"]
-            .as_array()
-            .unwrap()
-            .len(),
-        1
-    );
-    let seeds: HashSet<u64> = answers
-        .iter()
-        .map(|(job, _)| job["input"]["seed"].as_u64().unwrap())
-        .collect();
-    assert_eq!(
-        seeds.len(),
-        1,
-        "a replay shows another seed than the job has"
-    );
+    assert_eq!(user.get("/v1/jobs", 200).await["data"].as_array().unwrap().len(), 1);
+    let seeds: HashSet<u64> =
+        answers.iter().map(|(job, _)| job["input"]["seed"].as_u64().unwrap()).collect();
+    assert_eq!(seeds.len(), 1, "a replay shows another seed than the job has");
 }
 
 #[tokio::test]
@@ -323,17 +217,10 @@ async fn a_key_stands_for_one_request_of_one_session() {
     let id = json_of(send(&one, first).await.unwrap(), 202).await["id"].clone();
     let respelled = r#" { "input" : {"width":512, "prompt":"\u0078"}, "model":"builtin" } "#;
     let again = json_of(send(&one, respelled).await.unwrap(), 202).await;
-    assert_eq!(
-        again["id"], id,
-        "spaces and order of members made another request"
-    );
+    assert_eq!(again["id"], id, "spaces and order of members made another request");
     let changed = r#"{"model":"builtin","input":{"prompt":"y"}}"#;
-    let problem = problem_of(
-        send(&one, changed).await.unwrap(),
-        422,
-        "idempotency_key_reused",
-    )
-    .await;
+    let problem =
+        problem_of(send(&one, changed).await.unwrap(), 422, "idempotency_key_reused").await;
     assert!(!problem.to_string().contains("job_c0"), "{problem}");
     let others = json_of(send(&other, first).await.unwrap(), 202).await;
     assert_ne!(others["id"], id);
@@ -345,23 +232,14 @@ async fn a_key_that_is_no_key_is_refused() {
     let user = gateway.user().await;
     let long = "k".repeat(129);
     for key in ["", "with space", "tab\there", "kö", &long] {
-        let request = user
-            .ask(Method::POST, "/v1/jobs")
-            .header("idempotency-key", key.as_bytes());
+        let request = user.ask(Method::POST, "/v1/jobs").header("idempotency-key", key.as_bytes());
         let response = request.json(&fox()).send().await.unwrap();
         let problem = problem_of(response, 400, "invalid_parameter").await;
         assert_eq!(problem["error"]["param"], "Idempotency-Key");
     }
     let twice = user.ask(Method::POST, "/v1/jobs");
-    let twice = twice
-        .header("idempotency-key", "a")
-        .header("idempotency-key", "b");
-    problem_of(
-        twice.json(&fox()).send().await.unwrap(),
-        400,
-        "invalid_parameter",
-    )
-    .await;
+    let twice = twice.header("idempotency-key", "a").header("idempotency-key", "b");
+    problem_of(twice.json(&fox()).send().await.unwrap(), 400, "invalid_parameter").await;
 }
 
 #[tokio::test]
@@ -374,21 +252,11 @@ async fn a_full_session_gets_429_and_a_full_queue_503_both_with_retry_after() {
     let (one, other) = (gateway.user().await, gateway.user().await);
     let kept = one.job("1").await;
     one.job("2").await;
-    let refused = one
-        .ask(Method::POST, "/v1/jobs")
-        .json(&fox())
-        .send()
-        .await
-        .unwrap();
+    let refused = one.ask(Method::POST, "/v1/jobs").json(&fox()).send().await.unwrap();
     assert!(refused.headers().contains_key("retry-after"));
     problem_of(refused, 429, "session_full").await;
     other.job("3").await;
-    let refused = other
-        .ask(Method::POST, "/v1/jobs")
-        .json(&fox())
-        .send()
-        .await
-        .unwrap();
+    let refused = other.ask(Method::POST, "/v1/jobs").json(&fox()).send().await.unwrap();
     assert!(refused.headers().contains_key("retry-after"));
     problem_of(refused, 503, "queue_full").await;
     one.post(&format!("/v1/jobs/{kept}/cancel"), 200).await;
@@ -401,10 +269,7 @@ async fn prefer_wait_answers_200_at_the_end_and_202_without_one() {
     let user = gateway.user().await;
     let mut worker = Worker::start(&gateway, 1).await;
     let submit = |wait: &'static str| {
-        user.ask(Method::POST, "/v1/jobs")
-            .header("prefer", wait)
-            .json(&fox())
-            .send()
+        user.ask(Method::POST, "/v1/jobs").header("prefer", wait).json(&fox()).send()
     };
     let (response, ()) = tokio::join!(submit("respond-async, wait=60"), async {
         let lease = worker.claim().await;
@@ -418,10 +283,7 @@ async fn prefer_wait_answers_200_at_the_end_and_202_without_one() {
     assert_eq!(json_of(response, 202).await["status"], "queued");
     for ignored in ["wait=soon", "wait=0", "wait=-1", "wait", "respond-async"] {
         let response = submit(ignored).await.unwrap();
-        assert!(
-            !response.headers().contains_key("preference-applied"),
-            "{ignored}"
-        );
+        assert!(!response.headers().contains_key("preference-applied"), "{ignored}");
         json_of(response, 202).await;
     }
 }

@@ -58,20 +58,8 @@ impl Gateway {
         let app = App::build(settings, listener).await.unwrap();
         let shutdown = Shutdown::new();
         let running = tokio::spawn(app.run_until(shutdown.clone()));
-        let http = Client::builder()
-            .pool_max_idle_per_host(64)
-            .build()
-            .unwrap();
-        Self {
-            url,
-            redis,
-            store,
-            blobs,
-            shutdown,
-            running,
-            http,
-            _folder: folder,
-        }
+        let http = Client::builder().pool_max_idle_per_host(64).build().unwrap();
+        Self { url, redis, store, blobs, shutdown, running, http, _folder: folder }
     }
 
     /// Asks without a session.
@@ -85,29 +73,18 @@ impl Gateway {
         assert_eq!(response.status(), StatusCode::CREATED);
         let body: Value = response.json().await.unwrap();
         let token = body["token"].as_str().unwrap().to_owned();
-        User {
-            gateway: self,
-            token,
-        }
+        User { gateway: self, token }
     }
 
     /// Waits until it says that it is ready.
     pub(crate) async fn until_ready(&self) {
         let asking = async {
-            while self
-                .ask(Method::GET, "/readyz")
-                .send()
-                .await
-                .unwrap()
-                .status()
-                != StatusCode::OK
+            while self.ask(Method::GET, "/readyz").send().await.unwrap().status() != StatusCode::OK
             {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), asking)
-            .await
-            .expect("ready within 20 s");
+        tokio::time::timeout(Duration::from_secs(20), asking).await.expect("ready within 20 s");
     }
 
     /// Waits until this gateway follows the events of a session.
@@ -118,9 +95,7 @@ impl Gateway {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), asking)
-            .await
-            .expect("followed within 20 s");
+        tokio::time::timeout(Duration::from_secs(20), asking).await.expect("followed within 20 s");
     }
 
     /// Gives Redis a command; gives what it says.
@@ -136,11 +111,7 @@ impl Gateway {
 
 /// Sets a value of Redis that only an operator would set.
 pub(crate) fn set_redis(redis: &RedisServer, name: &str, value: &str) {
-    assert_eq!(
-        redis_cli(redis, &["CONFIG", "SET", name, value]),
-        "OK",
-        "{name} {value}"
-    );
+    assert_eq!(redis_cli(redis, &["CONFIG", "SET", name, value]), "OK", "{name} {value}");
 }
 
 /// Gives Redis a command; gives what it says.
@@ -205,9 +176,7 @@ impl User<'_> {
 
     /// Submits a plain job; gives its name.
     pub(crate) async fn job(&self, prompt: &str) -> String {
-        let job = self
-            .submit(&json!({"input": {"prompt": prompt}}), 202)
-            .await;
+        let job = self.submit(&json!({"input": {"prompt": prompt}}), 202).await;
         job["id"].as_str().unwrap().to_owned()
     }
 }
@@ -222,25 +191,15 @@ pub(crate) async fn json_of(response: Response, wanted: u16) -> Value {
 
 /// Wants a problem with this status and code, and gives it.
 pub(crate) async fn problem_of(response: Response, status: u16, code: &str) -> Value {
-    let content_type = response.headers()["content-type"]
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let content_type = response.headers()["content-type"].to_str().unwrap().to_owned();
     let problem = json_of(response, status).await;
     assert_eq!(content_type, "application/problem+json", "{problem}");
     assert_eq!(problem["code"], code, "{problem}");
     assert_eq!(problem["status"], status, "{problem}");
     assert_eq!(problem["error"]["code"], code, "{problem}");
     assert_eq!(problem["error"]["message"], problem["detail"], "{problem}");
-    assert_eq!(
-        problem["type"],
-        format!("urn:framewire:problem:{code}"),
-        "{problem}"
-    );
-    assert!(
-        problem["title"].is_string() && problem["error"]["type"].is_string(),
-        "{problem}"
-    );
+    assert_eq!(problem["type"], format!("urn:framewire:problem:{code}"), "{problem}");
+    assert!(problem["title"].is_string() && problem["error"]["type"].is_string(), "{problem}");
     problem
 }
 
@@ -262,16 +221,8 @@ impl<'a> Worker<'a> {
         let id = WorkerId::new(Uuid::new_v4());
         let popper = gateway.store.popper(&[pool()]).unwrap();
         let lifetime = Duration::from_secs(60);
-        gateway
-            .store
-            .heartbeat(Cell::FIRST, &pool(), &id, slots, lifetime)
-            .await
-            .unwrap();
-        Self {
-            gateway,
-            id,
-            popper,
-        }
+        gateway.store.heartbeat(Cell::FIRST, &pool(), &id, slots, lifetime).await.unwrap();
+        Self { gateway, id, popper }
     }
 
     /// Pops and claims the next job.
@@ -281,17 +232,8 @@ impl<'a> Worker<'a> {
                 break hint;
             }
         };
-        match self
-            .gateway
-            .store
-            .claim(&hint.job, &self.id, "builtin")
-            .await
-            .unwrap()
-        {
-            Claim::Claimed(claimed) => Lease {
-                job: hint.job,
-                fence: claimed.fence,
-            },
+        match self.gateway.store.claim(&hint.job, &self.id, "builtin").await.unwrap() {
+            Claim::Claimed(claimed) => Lease { job: hint.job, fence: claimed.fence },
             Claim::Gone(state) => panic!("{} is gone: {state:?}", hint.job),
         }
     }
@@ -307,11 +249,7 @@ impl<'a> Worker<'a> {
             slot: Slot::Frame(0),
             media_type: MediaType::Png,
         };
-        self.gateway
-            .blobs
-            .put(&id, bytes.to_vec().into())
-            .await
-            .unwrap();
+        self.gateway.blobs.put(&id, bytes.to_vec().into()).await.unwrap();
         let artifact = Artifact {
             index: 0,
             url: id.url(),
@@ -322,9 +260,8 @@ impl<'a> Worker<'a> {
             sha256: "00".into(),
             seed: 1,
         };
-        store.announce_frame(lease, &[artifact]).await.unwrap();
         let ms = Duration::from_millis(1);
-        store.complete(lease, ms, ms).await.unwrap();
+        store.complete(lease, &[artifact], ms, ms).await.unwrap();
         id
     }
 
@@ -332,11 +269,7 @@ impl<'a> Worker<'a> {
     pub(crate) async fn fail(&self, lease: &Lease) {
         let failure = Failure::new(ErrorCode::Permanent, "The provider refuses the prompt.")
             .detail("secret detail");
-        self.gateway
-            .store
-            .fail(lease, &failure, None)
-            .await
-            .unwrap();
+        self.gateway.store.fail(lease, &failure, None).await.unwrap();
     }
 }
 

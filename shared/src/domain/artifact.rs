@@ -101,9 +101,7 @@ impl fmt::Display for ArtifactId {
 impl FromStr for ArtifactId {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
-        parse(text)
-            .filter(|id| id.to_string() == text)
-            .ok_or_else(|| IdError::artifact(text))
+        parse(text).filter(|id| id.to_string() == text).ok_or_else(|| IdError::artifact(text))
     }
 }
 
@@ -115,20 +113,12 @@ fn parse(text: &str) -> Option<ArtifactId> {
     let slot = parts.next()?;
     let slot = match slot.split_once('p') {
         None => Slot::Frame(slot.parse().ok()?),
-        Some((index, step)) => Slot::Preview {
-            index: index.parse().ok()?,
-            step: step.parse().ok()?,
-        },
+        Some((index, step)) => {
+            Slot::Preview { index: index.parse().ok()?, step: step.parse().ok()? }
+        }
     };
-    let media_type = MediaType::ALL
-        .into_iter()
-        .find(|kind| kind.extension() == extension)?;
-    parts.next().is_none().then_some(ArtifactId {
-        job,
-        fence,
-        slot,
-        media_type,
-    })
+    let media_type = MediaType::ALL.into_iter().find(|kind| kind.extension() == extension)?;
+    parts.next().is_none().then_some(ArtifactId { job, fence, slot, media_type })
 }
 
 /// One stored frame, as the job refers to it.
@@ -173,12 +163,8 @@ mod tests {
     fn a_name_says_whose_it_is_and_survives_its_text() {
         let job = JobId::new(Cell::FIRST, Uuid::from_u128(1));
         for slot in [Slot::Frame(0), Slot::Preview { index: 3, step: 12 }] {
-            let id = ArtifactId {
-                job: job.clone(),
-                fence: Fence(2),
-                slot,
-                media_type: MediaType::Webp,
-            };
+            let id =
+                ArtifactId { job: job.clone(), fence: Fence(2), slot, media_type: MediaType::Webp };
             assert_eq!(id.to_string().parse::<ArtifactId>().unwrap(), id);
         }
         let id = format!("{job}-2-3p12.webp");
@@ -191,19 +177,10 @@ mod tests {
         for bad in ["", "-", "../../etc/passwd", "x-1-0.png"] {
             assert!(bad.parse::<ArtifactId>().is_err(), "{bad}");
         }
-        for rest in [
-            "-1-0",
-            "-1-0.gif",
-            "-01-0.png",
-            "-1-+0.png",
-            "-1-0-0.png",
-            "-1-0.png/..",
-            "-1-p.png",
-        ] {
-            assert!(
-                format!("{job}{rest}").parse::<ArtifactId>().is_err(),
-                "{rest}"
-            );
+        for rest in
+            ["-1-0", "-1-0.gif", "-01-0.png", "-1-+0.png", "-1-0-0.png", "-1-0.png/..", "-1-p.png"]
+        {
+            assert!(format!("{job}{rest}").parse::<ArtifactId>().is_err(), "{rest}");
         }
     }
 }

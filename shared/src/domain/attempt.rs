@@ -22,10 +22,7 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self {
-            base: Duration::from_secs(1),
-            cap: Duration::from_secs(60),
-        }
+        Self { base: Duration::from_secs(1), cap: Duration::from_secs(60) }
     }
 }
 
@@ -48,11 +45,7 @@ impl RetryPolicy {
         let doublings = attempt.saturating_sub(1).min(16);
         let bound = self.base.saturating_mul(1 << doublings).min(self.cap);
         let drawn = bound.mul_f64(jitter.clamp(0.0, 1.0));
-        Some(
-            drawn
-                .max(failure.retry_after.unwrap_or_default())
-                .min(self.cap),
-        )
+        Some(drawn.max(failure.retry_after.unwrap_or_default()).min(self.cap))
     }
 
     /// Tells whether the same request could succeed later without anybody changing it.
@@ -77,14 +70,9 @@ mod tests {
 
     #[test]
     fn delays_double_under_full_jitter_and_stop_at_the_cap() {
-        let policy = RetryPolicy {
-            base: Duration::from_secs(2),
-            cap: Duration::from_secs(5),
-        };
+        let policy = RetryPolicy { base: Duration::from_secs(2), cap: Duration::from_secs(5) };
         let delay = |attempt, jitter| {
-            policy
-                .next_delay(&failure(ErrorCode::Temporary), attempt, 9, jitter)
-                .unwrap()
+            policy.next_delay(&failure(ErrorCode::Temporary), attempt, 9, jitter).unwrap()
         };
         assert_eq!(delay(1, 1.0), Duration::from_secs(2));
         assert_eq!(delay(1, 0.5), Duration::from_secs(1));
@@ -96,26 +84,10 @@ mod tests {
     #[test]
     fn the_last_attempt_and_terminal_errors_are_not_retried() {
         let policy = RetryPolicy::default();
-        assert!(
-            policy
-                .next_delay(&failure(ErrorCode::Temporary), 2, 3, 1.0)
-                .is_some()
-        );
-        assert!(
-            policy
-                .next_delay(&failure(ErrorCode::Temporary), 3, 3, 1.0)
-                .is_none()
-        );
-        assert!(
-            policy
-                .next_delay(&failure(ErrorCode::Permanent), 1, 3, 1.0)
-                .is_none()
-        );
-        assert!(
-            policy
-                .next_delay(&failure(ErrorCode::AuthError), 1, 3, 1.0)
-                .is_none()
-        );
+        assert!(policy.next_delay(&failure(ErrorCode::Temporary), 2, 3, 1.0).is_some());
+        assert!(policy.next_delay(&failure(ErrorCode::Temporary), 3, 3, 1.0).is_none());
+        assert!(policy.next_delay(&failure(ErrorCode::Permanent), 1, 3, 1.0).is_none());
+        assert!(policy.next_delay(&failure(ErrorCode::AuthError), 1, 3, 1.0).is_none());
     }
 
     #[test]

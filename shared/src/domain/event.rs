@@ -49,10 +49,7 @@ impl FromStr for Cursor {
         if !plain || !digits || nonce.len() != NONCE_CHARS || !nonce.bytes().all(drawn) {
             return Err(CursorError);
         }
-        Ok(Self {
-            n: number.parse().map_err(|_| CursorError)?,
-            nonce: nonce.to_owned(),
-        })
+        Ok(Self { n: number.parse().map_err(|_| CursorError)?, nonce: nonce.to_owned() })
     }
 }
 
@@ -150,23 +147,13 @@ impl<'a> Event<'a> {
         let mut words = head.split(' ');
         let (at, previous) = (words.next()?, words.next()?);
         let kind = words.next()?;
-        let kind = EventKind::ALL
-            .into_iter()
-            .find(|known| known.as_str() == kind)?;
+        let kind = EventKind::ALL.into_iter().find(|known| known.as_str() == kind)?;
         let job = words.next()?;
         let place = match at {
             "-" => None,
-            at => Some(Place {
-                at: at.parse().ok()?,
-                previous_nonce: previous.to_owned(),
-            }),
+            at => Some(Place { at: at.parse().ok()?, previous_nonce: previous.to_owned() }),
         };
-        Some(Self {
-            place,
-            kind,
-            job,
-            data,
-        })
+        Some(Self { place, kind, job, data })
     }
 }
 
@@ -176,21 +163,9 @@ mod tests {
 
     #[test]
     fn only_a_well_formed_cursor_is_one() {
-        assert_eq!(
-            "0-abcdefgh".parse::<Cursor>().unwrap().to_string(),
-            "0-abcdefgh"
-        );
+        assert_eq!("0-abcdefgh".parse::<Cursor>().unwrap().to_string(), "0-abcdefgh");
         let long = "1".repeat(10_000);
-        for bad in [
-            "",
-            "abc",
-            "-1-x",
-            "1-",
-            "01-abcdefgh",
-            "1-ABCDEFGH",
-            "1-abcdefg\n",
-            &long,
-        ] {
+        for bad in ["", "abc", "-1-x", "1-", "01-abcdefgh", "1-ABCDEFGH", "1-abcdefg\n", &long] {
             assert_eq!(bad.parse::<Cursor>(), Err(CursorError), "{bad:?}");
         }
     }
@@ -201,10 +176,7 @@ mod tests {
         let event = Event::parse(text).unwrap();
         let place = event.place.unwrap();
         assert!(place.follows(&"1-aaaaaaaa".parse().unwrap()));
-        assert!(
-            !place.follows(&"1-cccccccc".parse().unwrap()),
-            "another lineage"
-        );
+        assert!(!place.follows(&"1-cccccccc".parse().unwrap()), "another lineage");
         assert!(!place.follows(&"0-aaaaaaaa".parse().unwrap()), "a gap");
         assert_eq!(
             (event.kind, event.job, event.data),
@@ -215,13 +187,7 @@ mod tests {
     #[test]
     fn an_ephemeral_event_has_no_place_and_foreign_text_is_no_event() {
         assert_eq!(Event::parse("- - progress j\n{}").unwrap().place, None);
-        for bad in [
-            "",
-            "x",
-            "1-aaaaaaaa - nonsense j\n{}",
-            "a b started j\n{}",
-            "- - progress j",
-        ] {
+        for bad in ["", "x", "1-aaaaaaaa - nonsense j\n{}", "a b started j\n{}", "- - progress j"] {
             assert_eq!(Event::parse(bad), None, "{bad:?}");
         }
     }

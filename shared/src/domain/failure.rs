@@ -53,10 +53,7 @@ impl ErrorCode {
 
     /// Reads the word used in Redis and JSON; an unknown word is [`ErrorCode::Unknown`].
     pub fn from_word(word: &str) -> Self {
-        Self::ALL
-            .into_iter()
-            .find(|code| code.as_str() == word)
-            .unwrap_or(Self::Unknown)
+        Self::ALL.into_iter().find(|code| code.as_str() == word).unwrap_or(Self::Unknown)
     }
 
     /// Tells whether a user's retry of the same job can succeed without a change by anybody.
@@ -82,12 +79,7 @@ impl Failure {
     /// Makes a failure with a message for the user.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let message = message.into().chars().take(MESSAGE_CHARS_MAX).collect();
-        Self {
-            code,
-            message,
-            detail: String::new(),
-            retry_after: None,
-        }
+        Self { code, message, detail: String::new(), retry_after: None }
     }
 
     /// Adds what the operator needs.

@@ -26,18 +26,12 @@ pub struct IdError {
 
 impl IdError {
     fn new(text: &str, wanted: &'static str) -> Self {
-        Self {
-            text: text.chars().take(80).collect(),
-            wanted,
-        }
+        Self { text: text.chars().take(80).collect(), wanted }
     }
 
     /// Says that a text is not the name of an artifact.
     pub(super) fn artifact(text: &str) -> Self {
-        Self::new(
-            text,
-            "an artifact's name like job_c0_<32 hex digits>-1-0.png",
-        )
+        Self::new(text, "an artifact's name like job_c0_<32 hex digits>-1-0.png")
     }
 }
 
@@ -59,9 +53,7 @@ impl fmt::Display for Cell {
 impl FromStr for Cell {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let number = text
-            .strip_prefix('c')
-            .and_then(|digits| digits.parse::<u16>().ok());
+        let number = text.strip_prefix('c').and_then(|digits| digits.parse::<u16>().ok());
         number
             .map(Self)
             .filter(|cell| cell.to_string() == text)
@@ -222,10 +214,7 @@ mod tests {
             format!("job_c0_{}..", "0".repeat(30)),
             format!("job_c0_{}\r\n", "0".repeat(30)),
         ] {
-            assert!(
-                bad.parse::<JobId>().is_err(),
-                "{bad:?} was taken for a job id"
-            );
+            assert!(bad.parse::<JobId>().is_err(), "{bad:?} was taken for a job id");
         }
         for bad in ["", "a b", "a:b", "ä", "A", &"x".repeat(49)] {
             assert!(bad.parse::<Pool>().is_err(), "{bad:?} was taken for a pool");

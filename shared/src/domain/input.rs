@@ -129,10 +129,7 @@ pub struct InputFault {
 impl InputFault {
     /// Names a field and what to do about it.
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self {
-            pointer: pointer.into(),
-            detail: detail.into(),
-        }
+        Self { pointer: pointer.into(), detail: detail.into() }
     }
 }
 
@@ -163,27 +160,11 @@ impl FrameInput {
             faults.push(InputFault::new("#/input/prompt", "must not be empty"));
         }
         check_text(&mut faults, "#/input/prompt", &self.prompt);
-        check_text(
-            &mut faults,
-            "#/input/negative_prompt",
-            &self.negative_prompt,
-        );
+        check_text(&mut faults, "#/input/negative_prompt", &self.negative_prompt);
         check_side(&mut faults, "#/input/width", self.width);
         check_side(&mut faults, "#/input/height", self.height);
-        check_range(
-            &mut faults,
-            "#/input/steps",
-            self.steps.into(),
-            1,
-            (*STEPS.end()).into(),
-        );
-        check_range(
-            &mut faults,
-            "#/input/n",
-            self.n.into(),
-            1,
-            (*FRAMES.end()).into(),
-        );
+        check_range(&mut faults, "#/input/steps", self.steps.into(), 1, (*STEPS.end()).into());
+        check_range(&mut faults, "#/input/n", self.n.into(), 1, (*FRAMES.end()).into());
         if let Some(seed) = self.seed {
             check_range(&mut faults, "#/input/seed", seed, 0, SEED_MAX);
         }
@@ -191,10 +172,7 @@ impl FrameInput {
             check_range(&mut faults, "#/input/step_ms", step_ms, 0, STEP_MS_MAX);
         }
         if self.fault_attempts.is_some() && self.fault.is_none() {
-            faults.push(InputFault::new(
-                "#/input/fault_attempts",
-                "needs `fault` beside it",
-            ));
+            faults.push(InputFault::new("#/input/fault_attempts", "needs `fault` beside it"));
         }
         faults
     }
@@ -206,9 +184,7 @@ fn check_text(faults: &mut Vec<InputFault>, pointer: &str, text: &str) {
         let detail = format!("has {chars} characters; at most {PROMPT_CHARS_MAX} are accepted");
         faults.push(InputFault::new(pointer, detail));
     }
-    if let Some(control) = text
-        .chars()
-        .find(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+    if let Some(control) = text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
     {
         let code = u32::from(control);
         let detail = format!("contains the control character U+{code:04X}; remove it");
@@ -227,10 +203,7 @@ fn check_side(faults: &mut Vec<InputFault>, pointer: &str, side: u32) {
 
 fn check_range(faults: &mut Vec<InputFault>, pointer: &str, value: u64, min: u64, max: u64) {
     if !(min..=max).contains(&value) {
-        faults.push(InputFault::new(
-            pointer,
-            format!("must be {min} to {max}, but is {value}"),
-        ));
+        faults.push(InputFault::new(pointer, format!("must be {min} to {max}, but is {value}")));
     }
 }
 
@@ -241,11 +214,7 @@ mod tests {
     fn pointers(change: impl FnOnce(&mut FrameInput)) -> Vec<String> {
         let mut input = FrameInput::new("a red fox in snow");
         change(&mut input);
-        input
-            .check()
-            .into_iter()
-            .map(|fault| fault.pointer)
-            .collect()
+        input.check().into_iter().map(|fault| fault.pointer).collect()
     }
 
     #[test]
@@ -267,30 +236,16 @@ mod tests {
             input.step_ms = Some(5_001);
             input.fault_attempts = Some(1);
         });
-        let names = [
-            "prompt",
-            "width",
-            "height",
-            "steps",
-            "n",
-            "seed",
-            "step_ms",
-            "fault_attempts",
-        ];
+        let names =
+            ["prompt", "width", "height", "steps", "n", "seed", "step_ms", "fault_attempts"];
         assert_eq!(faults, names.map(|name| format!("#/input/{name}")));
     }
 
     #[test]
     fn control_characters_and_novels_are_refused_but_line_breaks_are_not() {
         assert!(pointers(|input| input.prompt = "one\ntwo\tthree".into()).is_empty());
-        assert_eq!(
-            pointers(|input| input.prompt = "a\u{0}b".into()),
-            ["#/input/prompt"]
-        );
-        assert_eq!(
-            pointers(|input| input.prompt = "x".repeat(4_001)),
-            ["#/input/prompt"]
-        );
+        assert_eq!(pointers(|input| input.prompt = "a\u{0}b".into()), ["#/input/prompt"]);
+        assert_eq!(pointers(|input| input.prompt = "x".repeat(4_001)), ["#/input/prompt"]);
         assert!(pointers(|input| input.prompt = "ä".repeat(4_000)).is_empty());
     }
 

@@ -130,19 +130,10 @@ pub const TRANSITIONS: [Transition; 12] = [
     row(Verb::Expire, &[State::Queued], State::Failed),
     row(
         Verb::Cancel,
-        &[
-            State::Queued,
-            State::Processing,
-            State::Generating,
-            State::Uploading,
-        ],
+        &[State::Queued, State::Processing, State::Generating, State::Uploading],
         State::Cancelled,
     ),
-    row(
-        Verb::Retry,
-        &[State::Failed, State::Cancelled],
-        State::Queued,
-    ),
+    row(Verb::Retry, &[State::Failed, State::Cancelled], State::Queued),
 ];
 
 const fn row(verb: Verb, from: &'static [State], to: State) -> Transition {
@@ -151,10 +142,7 @@ const fn row(verb: Verb, from: &'static [State], to: State) -> Transition {
 
 /// Gives the state that `verb` leads to, or `None` where the table has no such edge.
 pub fn after(state: State, verb: Verb) -> Option<State> {
-    TRANSITIONS
-        .iter()
-        .find(|row| row.verb == verb && row.from.contains(&state))
-        .map(|row| row.to)
+    TRANSITIONS.iter().find(|row| row.verb == verb && row.from.contains(&state)).map(|row| row.to)
 }
 
 /// How far an attempt is.
@@ -269,10 +257,7 @@ impl Job {
     /// Reads the hash `job:<id>`.
     pub fn from_fields(fields: &HashMap<String, String>) -> Result<Self, JobFieldError> {
         let text = |field: &'static str| {
-            fields
-                .get(field)
-                .map(String::as_str)
-                .ok_or(JobFieldError { field })
+            fields.get(field).map(String::as_str).ok_or(JobFieldError { field })
         };
         let maybe = |field: &str| fields.get(field).filter(|text| !text.is_empty()).cloned();
         let json_faulty = |field: &'static str| move |_| JobFieldError { field };
@@ -304,9 +289,8 @@ impl Job {
             error_code: maybe("error_code").as_deref().map(ErrorCode::from_word),
             error_message: maybe("error_message"),
             timings: json(fields, "timings").map_err(json_faulty("timings"))?,
-            created_at: number(fields, "created_at")?.ok_or(JobFieldError {
-                field: "created_at",
-            })?,
+            created_at: number(fields, "created_at")?
+                .ok_or(JobFieldError { field: "created_at" })?,
             started_at: number(fields, "started_at")?,
             finished_at: number(fields, "finished_at")?,
             expires_at: number(fields, "expires_at")?,
@@ -344,11 +328,7 @@ mod tests {
     #[test]
     fn nothing_leaves_completed_and_only_a_retry_leaves_the_other_ends() {
         for row in TRANSITIONS {
-            assert!(
-                !row.from.contains(&State::Completed),
-                "{:?} leaves completed",
-                row.verb
-            );
+            assert!(!row.from.contains(&State::Completed), "{:?} leaves completed", row.verb);
             let leaves_an_end = row.from.iter().any(|state| state.is_terminal());
             assert_eq!(leaves_an_end, row.verb == Verb::Retry);
         }
@@ -357,12 +337,7 @@ mod tests {
     #[test]
     fn every_running_state_can_be_left_by_loss_failure_and_cancel() {
         for state in RUNNING.iter().copied() {
-            for verb in [
-                Verb::Lapse,
-                Verb::LapseForGood,
-                Verb::FailForNow,
-                Verb::Release,
-            ] {
+            for verb in [Verb::Lapse, Verb::LapseForGood, Verb::FailForNow, Verb::Release] {
                 assert!(after(state, verb).is_some(), "{verb:?} in {state:?}");
             }
             assert_eq!(after(state, Verb::Cancel), Some(State::Cancelled));
@@ -381,9 +356,6 @@ mod tests {
     #[test]
     fn a_stored_job_with_a_broken_field_is_named() {
         let fields = HashMap::from([("id".to_owned(), "nonsense".to_owned())]);
-        assert_eq!(
-            Job::from_fields(&fields),
-            Err(JobFieldError { field: "id" })
-        );
+        assert_eq!(Job::from_fields(&fields), Err(JobFieldError { field: "id" }));
     }
 }

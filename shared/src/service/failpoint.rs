@@ -28,10 +28,7 @@ pub fn hit(name: &'static str) {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     static HITS: AtomicU32 = AtomicU32::new(0);
-    debug_assert!(
-        POINTS.contains(&name),
-        "{name} is not in the list of points"
-    );
+    debug_assert!(POINTS.contains(&name), "{name} is not in the list of points");
     let Ok(wanted) = std::env::var("FRAMEWIRE_FAILPOINT") else {
         return;
     };

@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::domain::lease::RENEWALS_PER_LEASE_MIN;
 use crate::domain::{IdError, Pool};
+use crate::store::operate::Durability;
 use crate::store::{QueueOptions, RedisOptions};
 
 /// Prefix of environment variables that are settings.
@@ -62,6 +63,8 @@ pub struct RedisSettings {
     /// Longest wait for one call; after it a request gets 503.
     #[serde(rename = "call_timeout_ms", deserialize_with = "ms")]
     pub call_timeout: Duration,
+    /// Whether start-up demands that a 202 survives a power cut.
+    pub durability: Durability,
 }
 
 impl Default for RedisSettings {
@@ -69,6 +72,7 @@ impl Default for RedisSettings {
         Self {
             url: "redis://127.0.0.1:6379".into(),
             call_timeout: Duration::from_secs(2),
+            durability: Durability::Relaxed,
         }
     }
 }
@@ -83,9 +87,7 @@ pub struct ArtifactSettings {
 
 impl Default for ArtifactSettings {
     fn default() -> Self {
-        Self {
-            path: ".framewire/artifacts".into(),
-        }
+        Self { path: ".framewire/artifacts".into() }
     }
 }
 
@@ -200,18 +202,12 @@ pub struct WorkerSettings {
 
 impl Default for WorkerSettings {
     fn default() -> Self {
-        Self {
-            slots: some(2),
-            pools: vec![default_pool()],
-            drain: Duration::from_secs(20),
-        }
+        Self { slots: some(2), pools: vec![default_pool()], drain: Duration::from_secs(20) }
     }
 }
 
 fn default_pool() -> Pool {
-    "default"
-        .parse()
-        .unwrap_or_else(|error: IdError| unreachable!("{error}"))
+    "default".parse().unwrap_or_else(|error: IdError| unreachable!("{error}"))
 }
 
 /// `[builtin]`
@@ -227,10 +223,7 @@ pub struct BuiltinSettings {
 
 impl Default for BuiltinSettings {
     fn default() -> Self {
-        Self {
-            faults: false,
-            step: Duration::from_millis(120),
-        }
+        Self { faults: false, step: Duration::from_millis(120) }
     }
 }
 
@@ -241,10 +234,7 @@ pub struct Models(pub BTreeMap<String, ModelSettings>);
 
 impl Default for Models {
     fn default() -> Self {
-        let builtin = ModelSettings {
-            pool: default_pool(),
-            provider: Provider::Builtin,
-        };
+        let builtin = ModelSettings { pool: default_pool(), provider: Provider::Builtin };
         Self(BTreeMap::from([("builtin".into(), builtin)]))
     }
 }
@@ -279,10 +269,7 @@ pub struct LogSettings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self {
-            format: LogFormat::Text,
-            filter: "info".into(),
-        }
+        Self { format: LogFormat::Text, filter: "info".into() }
     }
 }
 
@@ -367,6 +354,7 @@ impl Settings {
         RedisOptions {
             url: self.redis.url.clone(),
             call_timeout: self.redis.call_timeout,
+            durability: self.redis.durability,
         }
     }
 
@@ -445,9 +433,8 @@ mod tests {
     use super::*;
 
     fn with(variables: &[(&str, &str)]) -> Result<Settings, String> {
-        let variables = variables
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let variables =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Settings::load(None, variables).map_err(|error| error.to_string())
     }
 
@@ -481,11 +468,9 @@ mod tests {
 
     #[test]
     fn contradictions_name_both_values() {
-        let error = with(&[
-            ("FRAMEWIRE_QUEUE_LEASE_MS", "2500"),
-            ("FRAMEWIRE_QUEUE_RENEW_MS", "1000"),
-        ])
-        .unwrap_err();
+        let error =
+            with(&[("FRAMEWIRE_QUEUE_LEASE_MS", "2500"), ("FRAMEWIRE_QUEUE_RENEW_MS", "1000")])
+                .unwrap_err();
         assert!(error.contains("2500") && error.contains("1000"), "{error}");
         let error = with(&[("FRAMEWIRE_QUEUE_SESSION_CAP", "200")]).unwrap_err();
         assert!(error.contains("200") && error.contains("100"), "{error}");

@@ -46,16 +46,12 @@ impl Blobs {
         let objects = LocalFileSystem::new_with_prefix(folder)
             .map_err(std::io::Error::other)?
             .with_automatic_cleanup(true);
-        Ok(Self {
-            objects: Arc::new(objects),
-        })
+        Ok(Self { objects: Arc::new(objects) })
     }
 
     /// Writes a blob, whole or not at all. The same name written twice has the same bytes.
     pub async fn put(&self, id: &ArtifactId, bytes: Bytes) -> Result<(), StoreError> {
-        self.objects
-            .put(&path(id), PutPayload::from_bytes(bytes))
-            .await?;
+        self.objects.put(&path(id), PutPayload::from_bytes(bytes)).await?;
         Ok(())
     }
 

@@ -29,12 +29,9 @@ impl Reply {
             ),
             Value::SimpleString(text) => Self::Text(text),
             Value::Nil => Self::List(Vec::new()),
-            Value::Array(values) => Self::List(
-                values
-                    .into_iter()
-                    .map(Self::from_value)
-                    .collect::<Result<_, _>>()?,
-            ),
+            Value::Array(values) => {
+                Self::List(values.into_iter().map(Self::from_value).collect::<Result<_, _>>()?)
+            }
             Value::ServerError(error) => return Err(redis::RedisError::from(error).into()),
             other => return Err(StoreError::Garbled(format!("{other:?}"))),
         })
@@ -43,29 +40,24 @@ impl Reply {
     /// Makes a flat reply, as most scripts give; for tests.
     #[cfg(test)]
     fn words(words: &[&str]) -> Self {
-        Self::List(
-            words
-                .iter()
-                .map(|word| Self::Text((*word).to_owned()))
-                .collect(),
-        )
+        Self::List(words.iter().map(|word| Self::Text((*word).to_owned())).collect())
     }
 
-    fn list(self) -> Result<Vec<Self>, StoreError> {
+    pub(super) fn list(self) -> Result<Vec<Self>, StoreError> {
         match self {
             Self::List(list) => Ok(list),
             Self::Text(text) => Err(StoreError::Garbled(format!("{text:?} in place of a list"))),
         }
     }
 
-    fn text(self) -> Result<String, StoreError> {
+    pub(super) fn text(self) -> Result<String, StoreError> {
         match self {
             Self::Text(text) => Ok(text),
             Self::List(list) => Err(StoreError::Garbled(format!("{list:?} in place of a word"))),
         }
     }
 
-    fn into_words(self) -> Result<Vec<String>, StoreError> {
+    pub(super) fn into_words(self) -> Result<Vec<String>, StoreError> {
         self.list()?.into_iter().map(Self::text).collect()
     }
 }
@@ -82,23 +74,17 @@ macro_rules! match_words {
     }};
 }
 
-fn number<T: std::str::FromStr>(text: &str) -> Result<T, StoreError> {
-    text.parse()
-        .map_err(|_| StoreError::Garbled(format!("{text:?} in place of a number")))
+pub(super) fn number<T: std::str::FromStr>(text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(|_| StoreError::Garbled(format!("{text:?} in place of a number")))
 }
 
 /// Reads a number that may be unknown (`null` or empty).
-fn maybe(text: &str) -> Result<Option<u64>, StoreError> {
-    if text.is_empty() || text == "null" {
-        Ok(None)
-    } else {
-        number(text).map(Some)
-    }
+pub(super) fn maybe(text: &str) -> Result<Option<u64>, StoreError> {
+    if text.is_empty() || text == "null" { Ok(None) } else { number(text).map(Some) }
 }
 
 fn job_id(text: &str) -> Result<JobId, StoreError> {
-    text.parse()
-        .map_err(|error| StoreError::Garbled(format!("{error}")))
+    text.parse().map_err(|error| StoreError::Garbled(format!("{error}")))
 }
 
 /// Reads the state a script found; `missing` is `None`.
@@ -209,9 +195,7 @@ impl Renewal {
             "cancel" => Ok(Self::Cancel),
             "overtime" => Ok(Self::Overtime),
             "lost" => Ok(Self::Lost),
-            other => Err(StoreError::Garbled(format!(
-                "{other:?} in place of a verdict"
-            ))),
+            other => Err(StoreError::Garbled(format!("{other:?} in place of a verdict"))),
         };
         reply.into_words()?.into_iter().map(word).collect()
     }
@@ -359,6 +343,30 @@ impl Retried {
     }
 }
 
+/// Answers of `purge.lua`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purged {
+    /// Its letter and its record are gone.
+    Purged,
+    /// It failed too recently, at these epoch milliseconds.
+    Younger(u64),
+    /// Only a failed job can be purged.
+    Refused(State),
+    /// There is neither a letter nor a record.
+    Missing,
+}
+
+impl Purged {
+    pub(super) fn parse(reply: Reply) -> Result<Self, StoreError> {
+        Ok(match_words!(reply, {
+            ["purged"] => Self::Purged,
+            ["younger", failed_at] => Self::Younger(number(failed_at)?),
+            ["refused", state] => Self::Refused(refused(state)?),
+            ["missing"] => Self::Missing,
+        }))
+    }
+}
+
 /// Answers of `sweep.lua`: what one pass has mended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
@@ -419,11 +427,7 @@ impl JobRow {
         }
         let job =
             Job::from_fields(&fields).map_err(|error| StoreError::Garbled(error.to_string()))?;
-        Ok(Some(Self {
-            job,
-            ahead: maybe(&ahead)?,
-            wait_ms: maybe(&wait)?,
-        }))
+        Ok(Some(Self { job, ahead: maybe(&ahead)?, wait_ms: maybe(&wait)? }))
     }
 
     pub(super) fn parse_all(reply: Reply) -> Result<Vec<Option<Self>>, StoreError> {
@@ -445,14 +449,10 @@ pub struct Snapshot {
 impl Snapshot {
     pub(super) fn parse(reply: Reply) -> Result<Self, StoreError> {
         let list = reply.list()?;
-        let [n, nonce, more, rows]: [Reply; 4] = list
-            .try_into()
-            .map_err(|list: Vec<Reply>| StoreError::Garbled(format!("{list:?}")))?;
+        let [n, nonce, more, rows]: [Reply; 4] =
+            list.try_into().map_err(|list: Vec<Reply>| StoreError::Garbled(format!("{list:?}")))?;
         Ok(Self {
-            head: Cursor {
-                n: number(&n.text()?)?,
-                nonce: nonce.text()?,
-            },
+            head: Cursor { n: number(&n.text()?)?, nonce: nonce.text()? },
             more: more.text()? == "1",
             jobs: JobRow::parse_all(rows)?.into_iter().flatten().collect(),
         })
@@ -471,14 +471,10 @@ pub struct Replay {
 impl Replay {
     pub(super) fn parse(reply: Reply) -> Result<Self, StoreError> {
         let list = reply.list()?;
-        let [n, nonce, events]: [Reply; 3] = list
-            .try_into()
-            .map_err(|list: Vec<Reply>| StoreError::Garbled(format!("{list:?}")))?;
+        let [n, nonce, events]: [Reply; 3] =
+            list.try_into().map_err(|list: Vec<Reply>| StoreError::Garbled(format!("{list:?}")))?;
         Ok(Self {
-            head: Cursor {
-                n: number(&n.text()?)?,
-                nonce: nonce.text()?,
-            },
+            head: Cursor { n: number(&n.text()?)?, nonce: nonce.text()? },
             events: events.into_words()?,
         })
     }
@@ -520,24 +516,15 @@ mod tests {
     #[test]
     fn replies_become_enums_by_their_words() {
         let accepted = Submitted::parse(Reply::words(&["accepted", "1795322908931", "3", "null"]));
-        let expected = Submitted::Accepted {
-            created_at: 1_795_322_908_931,
-            ahead: 3,
-            wait_ms: None,
-        };
+        let expected =
+            Submitted::Accepted { created_at: 1_795_322_908_931, ahead: 3, wait_ms: None };
         assert_eq!(accepted.unwrap(), expected);
         assert_eq!(
             Noted::parse(Reply::words(&["lost", "queued"])).unwrap(),
             Noted::Lost(Some(State::Queued))
         );
-        assert_eq!(
-            Noted::parse(Reply::words(&["lost", "missing"])).unwrap(),
-            Noted::Lost(None)
-        );
-        assert_eq!(
-            Completed::parse(Reply::words(&["already"])).unwrap(),
-            Completed::Completed
-        );
+        assert_eq!(Noted::parse(Reply::words(&["lost", "missing"])).unwrap(), Noted::Lost(None));
+        assert_eq!(Completed::parse(Reply::words(&["already"])).unwrap(), Completed::Completed);
         assert_eq!(Swept::parse(Reply::words(&["throttled"])).unwrap(), None);
         assert_eq!(
             Renewal::parse_all(Reply::words(&["renewed", "lost"])).unwrap(),
@@ -549,14 +536,8 @@ mod tests {
     fn a_reply_of_another_version_is_an_error_and_not_a_guess() {
         for words in [&["accepted"][..], &["claimed", "1"], &[], &["done"]] {
             let reply = Reply::words(words);
-            assert!(matches!(
-                Submitted::parse(reply.clone()),
-                Err(StoreError::Garbled(_))
-            ));
-            assert!(matches!(
-                Claim::parse(reply.clone()),
-                Err(StoreError::Garbled(_))
-            ));
+            assert!(matches!(Submitted::parse(reply.clone()), Err(StoreError::Garbled(_))));
+            assert!(matches!(Claim::parse(reply.clone()), Err(StoreError::Garbled(_))));
             assert!(matches!(Failed::parse(reply), Err(StoreError::Garbled(_))));
         }
     }

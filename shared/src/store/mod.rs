@@ -1,7 +1,7 @@
 //! The one door to Redis and to the artifacts' bytes.
 //!
 //! Only this module names the redis crates; the gateway and the worker do not depend on them, so
-//! Cargo enforces it. Scripts and plain commands share one [`ConnectionManager`], cloned per call;
+//! Cargo enforces it. Scripts and plain commands share one connection (`line`);
 //! blocking pops have connections of their own ([`window`]), and so has pub/sub ([`stream`]).
 //! Invariant: every method that changes a job runs exactly one script, and the script writes state
 //! and event together. A call that failed with [`StoreError::Unavailable`] may or may not have
@@ -9,6 +9,8 @@
 
 // The table of all keys.
 pub mod keys;
+// The one shared connection, replaced when it has gone silent.
+mod line;
 // The Lua files, loaded once and run by digest.
 mod script;
 // Words of a script's reply into one enum per script; pure.
@@ -25,13 +27,17 @@ pub mod stream;
 pub mod sessions;
 // What start-up checks and operators ask.
 pub mod operate;
+// The invariants, verified on a live Redis and told in words.
+pub mod doctor;
+// Failed jobs that are kept for an operator: listed, shown, retried, purged.
+pub mod dead;
 // The artifacts' bytes.
 pub mod blobs;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::aio::ConnectionManagerConfig;
 
 use crate::domain::Cell;
 use script::Scripts;
@@ -80,6 +86,8 @@ pub struct RedisOptions {
     pub url: String,
     /// Longest wait for one call, connecting included.
     pub call_timeout: Duration,
+    /// What start-up demands of its append-only file.
+    pub durability: operate::Durability,
 }
 
 /// Bounds and times of the queue; see the settings for their reasons.
@@ -127,7 +135,7 @@ impl Default for QueueOptions {
 /// The door. Cheap to clone; every clone shares the connection.
 #[derive(Clone)]
 pub struct Store {
-    connection: ConnectionManager,
+    connection: line::Line,
     shared: Arc<Shared>,
 }
 
@@ -140,9 +148,7 @@ struct Shared {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store")
-            .field("queue", &self.shared.queue)
-            .finish_non_exhaustive()
+        f.debug_struct("Store").field("queue", &self.shared.queue).finish_non_exhaustive()
     }
 }
 
@@ -174,18 +180,11 @@ impl Store {
             .set_min_delay(Duration::from_millis(20))
             .set_max_delay(Duration::from_millis(200))
             .set_connection_timeout(Some(redis.call_timeout))
-            .set_response_timeout(Some(redis.call_timeout))
+            // Before the outer timeout, so that a silent connection is seen as one (`line`).
+            .set_response_timeout(Some(redis.call_timeout * 3 / 4))
             .set_pipeline_buffer_size(1024);
-        let connection = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
-        Ok(Self {
-            connection,
-            shared: Arc::new(Shared {
-                client,
-                scripts,
-                redis,
-                queue,
-            }),
-        })
+        let connection = line::Line::new(client.clone(), config)?;
+        Ok(Self { connection, shared: Arc::new(Shared { client, scripts, redis, queue }) })
     }
 
     /// Gives the bounds and times that this store was opened with.

@@ -1,9 +1,23 @@
-//! What start-up checks and what an operator asks.
+//! What start-up checks and what an operator sets.
 
 use std::collections::HashMap;
 
 use super::{Store, StoreError, keys};
-use crate::domain::Cell;
+
+/// What a 202 promises about a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// What Redis has; with `appendfsync everysec` a power cut may take the last second.
+    #[default]
+    Relaxed,
+    /// It is on the disk: Redis must sync its append-only file before it answers.
+    Strict,
+}
+
+/// What INFO tells of a server, by name.
+#[derive(Debug)]
+pub(super) struct Facts(HashMap<String, String>);
 
 /// Why a Redis can be reached but must not be used.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +37,17 @@ pub enum Unfit {
         /// The version found.
         version: String,
     },
+    /// A power cut could take a job that was answered 202.
+    #[error(
+        "redis.durability = \"strict\" needs an append-only file that is synced before each answer, \
+         and {found}; {remedy}, or set redis.durability = \"relaxed\""
+    )]
+    NotDurable {
+        /// What was found instead.
+        found: String,
+        /// The command that mends it.
+        remedy: &'static str,
+    },
     /// It could not be asked.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -38,30 +63,64 @@ impl Store {
     ///
     /// A managed Redis that refuses CONFIG is trusted: INFO tells the policy too.
     pub async fn check_fitness(&self) -> Result<(), Unfit> {
-        let info: String = self.command(&redis::cmd("INFO")).await?;
-        let facts: HashMap<&str, &str> = info
-            .lines()
-            .filter_map(|line| line.trim_end().split_once(':'))
-            .collect();
-        let policy = facts
-            .get("maxmemory_policy")
-            .copied()
-            .unwrap_or("noeviction");
-        if policy != "noeviction" {
-            return Err(Unfit::Evicts {
-                policy: policy.to_owned(),
-            });
+        let facts = self.facts().await?;
+        let policy = facts.text("maxmemory_policy");
+        if !matches!(policy, "noeviction" | "") {
+            return Err(Unfit::Evicts { policy: policy.to_owned() });
         }
-        let version = facts.get("redis_version").copied().unwrap_or("0");
-        let mut parts = version
-            .split('.')
-            .map(|part| part.parse::<u32>().unwrap_or(0));
-        if (parts.next(), parts.next()) < (Some(6), Some(2)) {
-            return Err(Unfit::TooOld {
-                version: version.to_owned(),
-            });
+        if facts.version() < (6, 2) {
+            return Err(Unfit::TooOld { version: facts.text("redis_version").to_owned() });
+        }
+        match self.shared.redis.durability {
+            Durability::Relaxed => Ok(()),
+            Durability::Strict => self.check_durability(&facts).await,
+        }
+    }
+
+    /// Checks that what Redis has answered is on its disk.
+    ///
+    /// A Redis that refuses CONFIG is not trusted here: what can't be seen can't be promised.
+    pub(super) async fn check_durability(&self, facts: &Facts) -> Result<(), Unfit> {
+        const SYNC: &str = "set it with: redis-cli CONFIG SET appendfsync always";
+        let not_durable = |found: &str, remedy| {
+            let found = found.to_owned();
+            Err(Unfit::NotDurable { found, remedy })
+        };
+        if facts.text("aof_enabled") != "1" {
+            return not_durable(
+                "this Redis has none",
+                "turn it on with: redis-cli CONFIG SET appendonly yes",
+            );
+        }
+        match self.setting("appendfsync").await?.as_deref() {
+            Some("always") => {}
+            Some(how) => return not_durable(&format!("appendfsync is {how}"), SYNC),
+            None => return not_durable("this Redis does not let itself be asked (CONFIG)", SYNC),
+        }
+        if self.setting("no-appendfsync-on-rewrite").await?.as_deref() == Some("yes") {
+            return not_durable(
+                "no-appendfsync-on-rewrite is yes",
+                "set it with: redis-cli CONFIG SET no-appendfsync-on-rewrite no",
+            );
         }
         Ok(())
+    }
+
+    /// Reads what the server says of itself.
+    pub(super) async fn facts(&self) -> Result<Facts, StoreError> {
+        let info: String = self.command(&redis::cmd("INFO")).await?;
+        Ok(Facts::parse(&info))
+    }
+
+    /// Reads a setting of the server; `None` where it refuses to tell.
+    pub(super) async fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let pair: Result<Vec<String>, StoreError> =
+            self.command(redis::cmd("CONFIG").arg("GET").arg(name)).await;
+        match pair {
+            Ok(pair) => Ok(pair.into_iter().nth(1)),
+            Err(StoreError::Refused(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Sets the number of jobs that one session may have running; an operator may change it live.
@@ -69,22 +128,33 @@ impl Store {
         for cell in self.cells() {
             let key = keys::config(cell);
             let mut command = redis::cmd("HSET");
-            let _: i64 = self
-                .command(command.arg(key).arg("session_cap").arg(cap))
-                .await?;
+            let _: i64 = self.command(command.arg(key).arg("session_cap").arg(cap)).await?;
         }
         Ok(())
     }
+}
 
-    /// Lists the newest dead letters' job ids of a cell.
-    pub async fn dead_letters(&self, cell: Cell, limit: u32) -> Result<Vec<String>, StoreError> {
-        let key = keys::root(cell) + "dead";
-        self.command(
-            redis::cmd("ZREVRANGE")
-                .arg(key)
-                .arg(0)
-                .arg(i64::from(limit) - 1),
-        )
-        .await
+impl Facts {
+    /// Reads the text of INFO.
+    pub(super) fn parse(info: &str) -> Self {
+        let lines = info.lines().filter_map(|line| line.trim_end().split_once(':'));
+        Self(lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    /// Gives a fact; empty where the server does not say.
+    pub(super) fn text(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+
+    /// Gives a number; 0 where the server does not say.
+    pub(super) fn number(&self, name: &str) -> u64 {
+        self.text(name).parse().unwrap_or_default()
+    }
+
+    /// Gives major and minor version.
+    pub(super) fn version(&self) -> (u32, u32) {
+        let mut parts = self.text("redis_version").split('.');
+        let mut next = || parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);
+        (next(), next())
     }
 }

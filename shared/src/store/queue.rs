@@ -97,42 +97,27 @@ impl Store {
     ) -> Result<Claim, StoreError> {
         let lease_ms = ms(self.shared.queue.lease);
         let arguments = [job.as_str(), worker.as_str(), &lease_ms, provider];
-        Claim::parse(
-            self.run(&self.shared.scripts.claim, job.cell(), &arguments)
-                .await?,
-        )
+        Claim::parse(self.run(&self.shared.scripts.claim, job.cell(), &arguments).await?)
     }
 
     /// Extends leases, all of one cell; answers in the order asked.
     pub async fn renew(&self, cell: Cell, leases: &[Lease]) -> Result<Vec<Renewal>, StoreError> {
-        let mut arguments = vec![
-            ms(self.shared.queue.lease),
-            ms(self.shared.queue.attempt_max),
-        ];
+        let mut arguments = vec![ms(self.shared.queue.lease), ms(self.shared.queue.attempt_max)];
         for lease in leases {
             arguments.extend([lease.job.to_string(), lease.fence.to_string()]);
         }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        Renewal::parse_all(
-            self.run(&self.shared.scripts.renew, cell, &arguments)
-                .await?,
-        )
+        Renewal::parse_all(self.run(&self.shared.scripts.renew, cell, &arguments).await?)
     }
 
     /// Moves a running attempt to `generating` or `uploading`.
     pub async fn advance(&self, lease: &Lease, stage: State) -> Result<Noted, StoreError> {
-        Noted::parse(
-            self.fenced(&self.shared.scripts.advance, lease, &[stage.as_str()])
-                .await?,
-        )
+        Noted::parse(self.fenced(&self.shared.scripts.advance, lease, &[stage.as_str()]).await?)
     }
 
     /// Notes and publishes how far a running attempt is.
     pub async fn progress(&self, lease: &Lease, now: &Progress) -> Result<Noted, StoreError> {
-        Noted::parse(
-            self.fenced(&self.shared.scripts.progress, lease, &[&json(now)])
-                .await?,
-        )
+        Noted::parse(self.fenced(&self.shared.scripts.progress, lease, &[&json(now)]).await?)
     }
 
     /// Tells of a preview whose bytes are stored.
@@ -143,10 +128,7 @@ impl Store {
     ) -> Result<Noted, StoreError> {
         let preview = json(preview);
         let arguments = ["preview", "preview", &preview, &preview];
-        Noted::parse(
-            self.fenced(&self.shared.scripts.announce, lease, &arguments)
-                .await?,
-        )
+        Noted::parse(self.fenced(&self.shared.scripts.announce, lease, &arguments).await?)
     }
 
     /// Tells of the newest of the frames stored so far.
@@ -157,41 +139,30 @@ impl Store {
         lease: &Lease,
         frames: &[Artifact],
     ) -> Result<Noted, StoreError> {
-        let newest = frames
-            .last()
-            .ok_or_else(|| StoreError::Garbled("no frame".into()))?;
-        let event = format!(r#"{{"index":{},"frame":{}}}"#, newest.index, json(newest));
-        let arguments = ["frame-ready", "artifacts", &json(frames), &event];
-        Noted::parse(
-            self.fenced(&self.shared.scripts.announce, lease, &arguments)
-                .await?,
-        )
+        let (all, newest) = (json(frames), frame_event(frames)?);
+        let arguments = ["frame-ready", "artifacts", &*all, &*newest];
+        Noted::parse(self.fenced(&self.shared.scripts.announce, lease, &arguments).await?)
     }
 
     /// Keeps the provider's handle of the running generation.
     pub async fn checkpoint(&self, lease: &Lease, handle: &str) -> Result<Noted, StoreError> {
-        Noted::parse(
-            self.fenced(&self.shared.scripts.checkpoint, lease, &[handle])
-                .await?,
-        )
+        Noted::parse(self.fenced(&self.shared.scripts.checkpoint, lease, &[handle]).await?)
     }
 
-    /// Ends a job whose frames are all stored and announced.
+    /// Ends a job whose frames are all stored, and tells of the last one.
+    ///
+    /// `frames` holds all of this attempt, in order of their index; all but the last are announced.
     pub async fn complete(
         &self,
         lease: &Lease,
+        frames: &[Artifact],
         generate: Duration,
         upload: Duration,
     ) -> Result<Completed, StoreError> {
-        let arguments = [
-            &*ms(generate),
-            &*ms(upload),
-            &*ms(self.shared.queue.retention),
-        ];
-        Completed::parse(
-            self.fenced(&self.shared.scripts.complete, lease, &arguments)
-                .await?,
-        )
+        let retention = ms(self.shared.queue.retention);
+        let (all, last) = (json(frames), frame_event(frames)?);
+        let arguments = [&*ms(generate), &*ms(upload), &*retention, &*all, &*last];
+        Completed::parse(self.fenced(&self.shared.scripts.complete, lease, &arguments).await?)
     }
 
     /// Ends a failed attempt; another follows after `delay`, none if it is `None`.
@@ -210,29 +181,20 @@ impl Store {
             &ms(options.retention),
             &options.dead_max.to_string(),
         ];
-        Failed::parse(
-            self.fenced(&self.shared.scripts.fail, lease, &arguments)
-                .await?,
-        )
+        Failed::parse(self.fenced(&self.shared.scripts.fail, lease, &arguments).await?)
     }
 
     /// Hands a running job back without burning its attempt.
     pub async fn release(&self, lease: &Lease) -> Result<Released, StoreError> {
         let retention = ms(self.shared.queue.retention);
-        Released::parse(
-            self.fenced(&self.shared.scripts.release, lease, &[&retention])
-                .await?,
-        )
+        Released::parse(self.fenced(&self.shared.scripts.release, lease, &[&retention]).await?)
     }
 
     /// Cancels a job on behalf of `by` (`user` or `operator`).
     pub async fn cancel(&self, job: &JobId, by: &str) -> Result<Cancel, StoreError> {
         let retention = ms(self.shared.queue.retention);
         let arguments = [job.as_str(), by, "", &retention];
-        Cancel::parse(
-            self.run(&self.shared.scripts.cancel, job.cell(), &arguments)
-                .await?,
-        )
+        Cancel::parse(self.run(&self.shared.scripts.cancel, job.cell(), &arguments).await?)
     }
 
     /// Says that a worker has stopped an attempt because it was told to.
@@ -240,41 +202,27 @@ impl Store {
         let retention = ms(self.shared.queue.retention);
         let fence = lease.fence.to_string();
         let arguments = [lease.job.as_str(), "user", &fence, &retention];
-        Cancel::parse(
-            self.run(&self.shared.scripts.cancel, lease.job.cell(), &arguments)
-                .await?,
-        )
+        Cancel::parse(self.run(&self.shared.scripts.cancel, lease.job.cell(), &arguments).await?)
     }
 
     /// Queues a failed or cancelled job again.
     pub async fn retry(&self, job: &JobId) -> Result<Retried, StoreError> {
         let attempts = self.shared.queue.attempts.to_string();
         let arguments = [job.as_str(), &*attempts];
-        Retried::parse(
-            self.run(&self.shared.scripts.retry, job.cell(), &arguments)
-                .await?,
-        )
+        Retried::parse(self.run(&self.shared.scripts.retry, job.cell(), &arguments).await?)
     }
 
     /// Reads one job with its place in the queue.
     pub async fn job(&self, job: &JobId) -> Result<Option<JobRow>, StoreError> {
-        Ok(self
-            .show(job.cell(), &[job.as_str()])
-            .await?
-            .pop()
-            .flatten())
+        Ok(self.show(job.cell(), &[job.as_str()]).await?.pop().flatten())
     }
 
     /// Reads the owner of a job alone.
     pub async fn owner(&self, job: &JobId) -> Result<Option<SessionId>, StoreError> {
-        let owner: Option<String> = self
-            .command(redis::cmd("HGET").arg(keys::job(job)).arg("session"))
-            .await?;
+        let owner: Option<String> =
+            self.command(redis::cmd("HGET").arg(keys::job(job)).arg("session")).await?;
         owner
-            .map(|text| {
-                text.parse()
-                    .map_err(|error| StoreError::Garbled(format!("{error}")))
-            })
+            .map(|text| text.parse().map_err(|error| StoreError::Garbled(format!("{error}"))))
             .transpose()
     }
 
@@ -291,21 +239,15 @@ impl Store {
         let start: i64 = match after {
             None => 0,
             Some(job) => {
-                let place: Option<i64> = self
-                    .command(redis::cmd("LPOS").arg(&key).arg(job.as_str()))
-                    .await?;
+                let place: Option<i64> =
+                    self.command(redis::cmd("LPOS").arg(&key).arg(job.as_str())).await?;
                 place.map_or(0, |place| place + 1)
             }
         };
         let stop = start + i64::from(limit);
-        let ids: Vec<String> = self
-            .command(redis::cmd("LRANGE").arg(&key).arg(start).arg(stop))
-            .await?;
-        let page: Vec<&str> = ids
-            .iter()
-            .take(limit as usize)
-            .map(String::as_str)
-            .collect();
+        let ids: Vec<String> =
+            self.command(redis::cmd("LRANGE").arg(&key).arg(start).arg(stop)).await?;
+        let page: Vec<&str> = ids.iter().take(limit as usize).map(String::as_str).collect();
         let next = (ids.len() > page.len()).then(|| page.last().and_then(|id| id.parse().ok()));
         let rows = self.show(session.cell(), &page).await?;
         Ok((rows.into_iter().flatten().collect(), next.flatten()))
@@ -332,4 +274,10 @@ impl Store {
 /// Writes one of our own types, which have no part that JSON can't say.
 fn json<T: serde::Serialize + ?Sized>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_else(|error| unreachable!("our types are JSON: {error}"))
+}
+
+/// Writes the event that tells of the newest of these frames.
+fn frame_event(frames: &[Artifact]) -> Result<String, StoreError> {
+    let newest = frames.last().ok_or_else(|| StoreError::Garbled("no frame".into()))?;
+    Ok(format!(r#"{{"index":{},"frame":{}}}"#, newest.index, json(newest)))
 }

@@ -33,8 +33,28 @@ macro_rules! scripts {
 }
 
 scripts!(
-    submit, claim, renew, advance, progress, announce, checkpoint, complete, fail, release, cancel,
-    retry, heartbeat, sweep, show, snapshot, positions, replay,
+    submit,
+    claim,
+    renew,
+    advance,
+    progress,
+    announce,
+    checkpoint,
+    complete,
+    fail,
+    release,
+    cancel,
+    retry,
+    heartbeat,
+    sweep,
+    show,
+    snapshot,
+    positions,
+    replay,
+    purge,
+    doctor_jobs,
+    doctor_sessions,
+    doctor_pool,
 );
 
 impl Scripts {
@@ -49,10 +69,7 @@ impl Scripts {
         const TIME: &str = "local time = redis.call('TIME') --@clock";
         const KEY: &str = "local clock = tonumber(redis.call('GET', root .. 'clock') or 0)\n\
                            local time = {math.floor(clock / 1000), (clock % 1000) * 1000}";
-        assert!(
-            PRELUDE.contains(TIME),
-            "the prelude's clock line has changed"
-        );
+        assert!(PRELUDE.contains(TIME), "the prelude's clock line has changed");
         Self::with(&PRELUDE.replace(TIME, KEY))
     }
 }
@@ -80,10 +97,7 @@ impl Store {
         let nonce = nonce();
         let value: redis::Value = self
             .in_time(async {
-                match invocation(nonce.clone())
-                    .invoke_async(&mut connection)
-                    .await
-                {
+                match invocation(nonce.clone()).invoke_async(&mut connection).await {
                     Err(error) if error.is_unrecoverable_error() => {
                         invocation(nonce + "+").invoke_async(&mut connection).await
                     }

@@ -30,17 +30,11 @@ impl Store {
     /// Makes a session in the first cell.
     pub async fn create_session(&self) -> Result<NewSession, StoreError> {
         let id = SessionId::new(Cell::FIRST, uuid::Uuid::new_v4());
-        let token = format!(
-            "{id}.{}",
-            URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
-        );
+        let token = format!("{id}.{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
         let key = keys::session(&id);
         let mut both = redis::pipe();
         both.atomic()
-            .hset_multiple(
-                &key,
-                &[("id", id.as_str()), ("token_sha256", &digest(&token))],
-            )
+            .hset_multiple(&key, &[("id", id.as_str()), ("token_sha256", &digest(&token))])
             .ignore()
             .expire(&key, SESSION_LIFETIME.as_secs().cast_signed())
             .ignore();
@@ -67,29 +61,20 @@ impl Store {
             return Ok(None);
         };
         let key = keys::session(&id);
-        let stored: Option<String> = self
-            .command(redis::cmd("HGET").arg(&key).arg("token_sha256"))
-            .await?;
+        let stored: Option<String> =
+            self.command(redis::cmd("HGET").arg(&key).arg("token_sha256")).await?;
         let Some(stored) = stored else {
             return Ok(None);
         };
         if !bool::from(stored.as_bytes().ct_eq(digest(token).as_bytes())) {
             return Ok(None);
         }
-        let () = self
-            .command(
-                redis::cmd("EXPIRE")
-                    .arg(&key)
-                    .arg(SESSION_LIFETIME.as_secs()),
-            )
-            .await?;
+        let () =
+            self.command(redis::cmd("EXPIRE").arg(&key).arg(SESSION_LIFETIME.as_secs())).await?;
         Ok(Some(id))
     }
 }
 
 fn digest(token: &str) -> String {
-    Sha256::digest(token.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -44,34 +44,24 @@ impl Store {
         session: &SessionId,
         cursor: Option<&Cursor>,
     ) -> Result<Replay, StoreError> {
-        let n = cursor
-            .map(|cursor| cursor.n.to_string())
-            .unwrap_or_default();
+        let n = cursor.map(|cursor| cursor.n.to_string()).unwrap_or_default();
         let limit = REPLAY_EVENTS_MAX.to_string();
         let arguments = [session.as_str(), &*n, &*limit];
-        Replay::parse(
-            self.run(&self.shared.scripts.replay, session.cell(), &arguments)
-                .await?,
-        )
+        Replay::parse(self.run(&self.shared.scripts.replay, session.cell(), &arguments).await?)
     }
 
     /// Reads the head and the unfinished jobs, atomically.
     pub async fn snapshot(&self, session: &SessionId) -> Result<Snapshot, StoreError> {
         let limit = SNAPSHOT_JOBS_MAX.to_string();
         let arguments = [session.as_str(), &*limit];
-        Snapshot::parse(
-            self.run(&self.shared.scripts.snapshot, session.cell(), &arguments)
-                .await?,
-        )
+        Snapshot::parse(self.run(&self.shared.scripts.snapshot, session.cell(), &arguments).await?)
     }
 
     /// Reads where a session's queued jobs stand.
     pub async fn positions(&self, session: &SessionId) -> Result<Vec<Position>, StoreError> {
         let limit = SNAPSHOT_JOBS_MAX.to_string();
         let arguments = [session.as_str(), &*limit];
-        let reply = self
-            .run(&self.shared.scripts.positions, session.cell(), &arguments)
-            .await?;
+        let reply = self.run(&self.shared.scripts.positions, session.cell(), &arguments).await?;
         Position::parse_all(reply)
     }
 
@@ -85,8 +75,7 @@ impl Store {
     /// Publishes a probe to the process that calls itself `name`.
     pub async fn probe(&self, name: &str) -> Result<(), StoreError> {
         let channel = keys::probe(Cell::FIRST, name);
-        self.command(redis::cmd("PUBLISH").arg(channel).arg("probe"))
-            .await
+        self.command(redis::cmd("PUBLISH").arg(channel).arg("probe")).await
     }
 }
 
@@ -123,9 +112,7 @@ impl TailStream {
         loop {
             let message = self.0.next().await?;
             let channel = message.get_channel_name();
-            let topic = channel
-                .strip_prefix(keys::PREFIX)
-                .and_then(|rest| rest.split_once("}:"));
+            let topic = channel.strip_prefix(keys::PREFIX).and_then(|rest| rest.split_once("}:"));
             match topic.and_then(|(_, topic)| topic.split_once(':')) {
                 Some(("probe", _)) => return Some(Heard::Probe),
                 Some(("stream", session)) => {

@@ -28,16 +28,12 @@ impl Store {
     ) -> Result<u32, StoreError> {
         let (slots, lifetime_ms) = (slots.to_string(), lifetime.as_millis().to_string());
         let arguments = [pool.as_str(), worker.as_str(), &slots, &lifetime_ms];
-        codec::capacity(
-            self.run(&self.shared.scripts.heartbeat, cell, &arguments)
-                .await?,
-        )
+        codec::capacity(self.run(&self.shared.scripts.heartbeat, cell, &arguments).await?)
     }
 
     /// Mends one pool, unless somebody just did.
     pub async fn sweep(&self, cell: Cell, pool: &Pool) -> Result<Option<Swept>, StoreError> {
-        self.sweep_with(cell, pool, &THROTTLE.as_millis().to_string())
-            .await
+        self.sweep_with(cell, pool, &THROTTLE.as_millis().to_string()).await
     }
 
     /// Mends one pool now, whoever just did.
@@ -61,15 +57,11 @@ impl Store {
             &options.retention.as_millis().to_string(),
             &options.dead_max.to_string(),
         ];
-        Swept::parse(
-            self.run(&self.shared.scripts.sweep, cell, &arguments)
-                .await?,
-        )
+        Swept::parse(self.run(&self.shared.scripts.sweep, cell, &arguments).await?)
     }
 
     /// Lists the pools that ever had a worker.
     pub async fn pools(&self, cell: Cell) -> Result<Vec<String>, StoreError> {
-        self.command(redis::cmd("SMEMBERS").arg(keys::pools(cell)))
-            .await
+        self.command(redis::cmd("SMEMBERS").arg(keys::pools(cell))).await
     }
 }

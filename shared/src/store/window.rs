@@ -61,11 +61,7 @@ impl Store {
             .flat_map(|class| pools.iter().map(move |pool| (class, pool)))
             .map(|(class, pool)| (keys::ready(cell, pool, class), pool.clone()))
             .collect();
-        Ok(Popper {
-            connections,
-            held: None,
-            windows,
-        })
+        Ok(Popper { connections, held: None, windows })
     }
 }
 
@@ -105,19 +101,11 @@ impl Popper {
 
     /// Puts names to a popped pair; foreign text in a window is logged and left to the sweep.
     fn hint(&self, window: &str, job: &str) -> Option<Hint> {
-        let pool = self
-            .windows
-            .iter()
-            .find(|(key, _)| key == window)
-            .map(|(_, pool)| pool.clone());
+        let pool = self.windows.iter().find(|(key, _)| key == window).map(|(_, pool)| pool.clone());
         match (pool, job.parse()) {
             (Some(pool), Ok(job)) => Some(Hint { pool, job }),
             _ => {
-                tracing::warn!(
-                    window,
-                    job,
-                    "popped something that is no job id, and dropped it"
-                );
+                tracing::warn!(window, job, "popped something that is no job id, and dropped it");
                 None
             }
         }

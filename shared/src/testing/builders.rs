@@ -5,12 +5,7 @@ use crate::store::queue::Submission;
 
 /// Gives the JSON of a small, quick input with this prompt.
 pub fn prompt(text: &str) -> String {
-    let input = FrameInput {
-        steps: 1,
-        step_ms: Some(0),
-        seed: Some(1),
-        ..FrameInput::new(text)
-    };
+    let input = FrameInput { steps: 1, step_ms: Some(0), seed: Some(1), ..FrameInput::new(text) };
     serde_json::to_string(&input).expect("our types are JSON")
 }
 

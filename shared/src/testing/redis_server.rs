@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::domain::Cell;
+use crate::store::operate::Durability;
 use crate::store::{QueueOptions, RedisOptions, Store, keys};
 
 /// A running redis-server.
@@ -20,10 +21,7 @@ pub struct RedisServer {
 impl RedisServer {
     /// Starts one with AOF, as the launcher does, and waits until it answers.
     pub fn start() -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("fw-")
-            .tempdir()
-            .expect("make a folder");
+        let folder = tempfile::Builder::new().prefix("fw-").tempdir().expect("make a folder");
         let child = spawn(folder.path());
         let server = Self { child, folder };
         server.wait_until_it_answers();
@@ -38,9 +36,7 @@ impl RedisServer {
     /// Gives a fresh connection for commands that only tests may give.
     pub fn connection(&self) -> redis::Connection {
         let client = redis::Client::open(self.url()).expect("read our own URL");
-        client
-            .get_connection()
-            .expect("connect to our own redis-server")
+        client.get_connection().expect("connect to our own redis-server")
     }
 
     /// Opens a store with these bounds.
@@ -72,6 +68,7 @@ impl RedisServer {
         RedisOptions {
             url: self.url(),
             call_timeout: Duration::from_secs(5),
+            durability: Durability::Relaxed,
         }
     }
 
@@ -131,6 +128,8 @@ fn spawn(folder: &std::path::Path) -> Child {
             "",
             "--appendonly",
             "yes",
+            "--hash-max-ziplist-value",
+            "8192",
             "--unixsocket",
         ])
         .arg(folder.join("redis.sock"))

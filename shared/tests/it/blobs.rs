@@ -36,19 +36,9 @@ async fn only_what_is_older_than_its_time_is_removed_with_its_folder() {
     let day = Duration::from_secs(24 * 3600);
     let now = SystemTime::now();
     assert_eq!(blobs.remove_older(day, now).await.unwrap(), 0);
-    assert_eq!(
-        blobs
-            .remove_older(day, now + day + Duration::from_secs(60))
-            .await
-            .unwrap(),
-        1
-    );
+    assert_eq!(blobs.remove_older(day, now + day + Duration::from_secs(60)).await.unwrap(), 1);
     assert_eq!(blobs.size(&id).await.unwrap(), None);
-    assert_eq!(
-        std::fs::read_dir(folder.path()).unwrap().count(),
-        0,
-        "an empty folder stays"
-    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "an empty folder stays");
 }
 
 #[test]

@@ -91,16 +91,8 @@ async fn a_session_never_runs_more_than_its_cap_and_the_slots_go_to_others() {
     while let Some(lease) = world.take().await {
         running.push(world.store.owner(&lease.job).await.unwrap().unwrap());
     }
-    assert_eq!(
-        running.iter().filter(|who| **who == greedy).count(),
-        2,
-        "{running:?}"
-    );
-    assert_eq!(
-        running.iter().filter(|who| **who == modest).count(),
-        1,
-        "{running:?}"
-    );
+    assert_eq!(running.iter().filter(|who| **who == greedy).count(), 2, "{running:?}");
+    assert_eq!(running.iter().filter(|who| **who == modest).count(), 1, "{running:?}");
 }
 
 #[tokio::test]

@@ -27,17 +27,9 @@ async fn fifty_concurrent_submits_under_one_key_make_one_job() {
         .filter(|(_, answer)| matches!(answer, Submitted::Accepted { .. }))
         .map(|(id, _)| id)
         .collect();
-    let [first] = accepted[..] else {
-        panic!("{} jobs", accepted.len())
-    };
+    let [first] = accepted[..] else { panic!("{} jobs", accepted.len()) };
     let replayed = Submitted::Replayed(first.clone());
-    assert_eq!(
-        answers
-            .iter()
-            .filter(|(_, answer)| *answer == replayed)
-            .count(),
-        49
-    );
+    assert_eq!(answers.iter().filter(|(_, answer)| *answer == replayed).count(), 49);
     assert_eq!(world.events(&mine).await, ["queued"]);
 }
 
@@ -46,10 +38,7 @@ async fn a_key_is_bound_to_its_request_and_to_its_session() {
     let world = World::new();
     let (mine, other) = (session(), session());
     let (first, _) = submit(&world, &mine, "k", "d").await;
-    assert_eq!(
-        submit(&world, &mine, "k", "e").await.1,
-        Submitted::KeyReused(first)
-    );
+    assert_eq!(submit(&world, &mine, "k", "e").await.1, Submitted::KeyReused(first));
     let (_, answer) = submit(&world, &other, "k", "d").await;
     assert!(matches!(answer, Submitted::Accepted { .. }), "{answer:?}");
 }

@@ -21,14 +21,7 @@ async fn a_result_of_a_lost_lease_is_not_recorded() {
     let mine = session();
     let job = world.submit(&mine).await;
     let zombie = world.take().await.unwrap();
-    assert_eq!(
-        world
-            .store
-            .advance(&zombie, State::Generating)
-            .await
-            .unwrap(),
-        Noted::Noted
-    );
+    assert_eq!(world.store.advance(&zombie, State::Generating).await.unwrap(), Noted::Noted);
     world.at(8_000);
     assert_eq!(world.sweep().await.lapsed, 1);
     let heir = world.take().await.unwrap();
@@ -36,44 +29,22 @@ async fn a_result_of_a_lost_lease_is_not_recorded() {
 
     let lost = Some(State::Processing);
     let store = &world.store;
-    assert_eq!(
-        store.advance(&zombie, State::Uploading).await.unwrap(),
-        Noted::Lost(lost)
-    );
+    assert_eq!(store.advance(&zombie, State::Uploading).await.unwrap(), Noted::Lost(lost));
     let frames = [artifact(&zombie)];
-    assert_eq!(
-        store.announce_frame(&zombie, &frames).await.unwrap(),
-        Noted::Lost(lost)
-    );
+    assert_eq!(store.announce_frame(&zombie, &frames).await.unwrap(), Noted::Lost(lost));
     let zero = Duration::ZERO;
-    assert_eq!(
-        store.complete(&zombie, zero, zero).await.unwrap(),
-        Completed::Lost(lost)
-    );
+    assert_eq!(store.complete(&zombie, &frames, zero, zero).await.unwrap(), Completed::Lost(lost));
     let failure = Failure::new(ErrorCode::Unknown, "x");
-    assert_eq!(
-        store.fail(&zombie, &failure, None).await.unwrap(),
-        Failed::Lost(lost)
-    );
+    assert_eq!(store.fail(&zombie, &failure, None).await.unwrap(), Failed::Lost(lost));
     assert_eq!(store.release(&zombie).await.unwrap(), Released::Lost(lost));
-    let verdicts = store
-        .renew(Cell::FIRST, &[zombie, heir.clone()])
-        .await
-        .unwrap();
+    let verdicts = store.renew(Cell::FIRST, &[zombie, heir.clone()]).await.unwrap();
     assert_eq!(verdicts, [Renewal::Lost, Renewal::Renewed]);
 
     world.finish(&heir).await;
     let events = world.events(&mine).await;
     assert_eq!(
         events,
-        [
-            "queued",
-            "started",
-            "queued",
-            "started",
-            "frame-ready",
-            "completed"
-        ],
+        ["queued", "started", "queued", "started", "frame-ready", "completed"],
         "{job}"
     );
 }
@@ -103,10 +74,7 @@ async fn a_lost_worker_burns_no_attempt_but_the_third_loss_ends_the_job() {
 
 #[tokio::test]
 async fn a_renewed_lease_does_not_lapse_and_a_hung_attempt_is_not_renewed_for_ever() {
-    let options = QueueOptions {
-        attempt_max: Duration::from_secs(60),
-        ..Default::default()
-    };
+    let options = QueueOptions { attempt_max: Duration::from_secs(60), ..Default::default() };
     let world = World::with_clock(options);
     world.slots(1).await;
     world.submit(&session()).await;
@@ -114,19 +82,11 @@ async fn a_renewed_lease_does_not_lapse_and_a_hung_attempt_is_not_renewed_for_ev
     for second in (5..=60).step_by(5) {
         world.at(second * 1_000);
         assert_eq!(world.sweep().await.lapsed, 0, "at {second} s");
-        let verdict = world
-            .store
-            .renew(Cell::FIRST, std::slice::from_ref(&lease))
-            .await
-            .unwrap();
+        let verdict = world.store.renew(Cell::FIRST, std::slice::from_ref(&lease)).await.unwrap();
         assert_eq!(verdict, [Renewal::Renewed], "at {second} s");
     }
     world.at(61_000);
-    let verdict = world
-        .store
-        .renew(Cell::FIRST, std::slice::from_ref(&lease))
-        .await
-        .unwrap();
+    let verdict = world.store.renew(Cell::FIRST, std::slice::from_ref(&lease)).await.unwrap();
     assert_eq!(verdict, [Renewal::Overtime]);
     world.at(69_000);
     assert_eq!(world.sweep().await.lapsed, 1);
@@ -142,16 +102,9 @@ async fn a_job_handed_back_keeps_its_place_and_its_attempts() {
     world.at(5);
     world.submit(&second).await;
     world.slots(0).await;
-    assert_eq!(
-        world.store.release(&lease).await.unwrap(),
-        Released::Released
-    );
+    assert_eq!(world.store.release(&lease).await.unwrap(), Released::Released);
     let row = world.store.job(&job).await.unwrap().unwrap();
-    assert_eq!(
-        (row.job.attempt_count, row.ahead),
-        (0, Some(0)),
-        "back at its old place"
-    );
+    assert_eq!((row.job.attempt_count, row.ahead), (0, Some(0)), "back at its old place");
 }
 
 #[tokio::test]
@@ -165,11 +118,7 @@ async fn leases_that_nobody_could_renew_are_not_called_lost_at_once() {
     let sweep = || world.store.sweep(Cell::FIRST, &world.pool);
     world.at(60_000);
     assert_eq!(sweep().await.unwrap().expect("the first sweep").lapsed, 0);
-    let verdict = world
-        .store
-        .renew(Cell::FIRST, std::slice::from_ref(&lease))
-        .await
-        .unwrap();
+    let verdict = world.store.renew(Cell::FIRST, std::slice::from_ref(&lease)).await.unwrap();
     assert_eq!(verdict, [Renewal::Renewed]);
 }
 
@@ -177,18 +126,12 @@ async fn leases_that_nobody_could_renew_are_not_called_lost_at_once() {
 async fn a_worker_that_is_not_heard_of_holds_no_capacity() {
     let world = World::with_clock(QueueOptions::default());
     let life = Duration::from_secs(5);
-    let capacity = world
-        .store
-        .heartbeat(Cell::FIRST, &world.pool, &world.worker, 3, life)
-        .await;
+    let capacity = world.store.heartbeat(Cell::FIRST, &world.pool, &world.worker, 3, life).await;
     assert_eq!(capacity.unwrap(), 3);
     world.at(5_000);
     assert_eq!(world.sweep().await.workers_gone, 1);
     world.submit(&session()).await;
-    assert!(
-        world.pop().is_none(),
-        "admitted although nobody could run it"
-    );
+    assert!(world.pop().is_none(), "admitted although nobody could run it");
     world.slots(1).await;
     assert!(world.pop().is_some());
 }

@@ -10,4 +10,8 @@ mod idempotency;
 mod stream;
 mod sessions;
 mod outage;
+mod half_open;
 mod blobs;
+mod doctor;
+mod dead;
+mod durability;

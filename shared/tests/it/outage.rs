@@ -18,13 +18,9 @@ async fn while_redis_is_away_calls_say_so_and_afterwards_nothing_is_lost() {
     let error = world.store.job(&job).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
     world.redis.restart();
-    let row = until("Redis", async || world.store.job(&job).await.ok())
-        .await
-        .expect("the job");
+    let row = until("Redis", async || world.store.job(&job).await.ok()).await.expect("the job");
     assert_eq!(row.job.state, State::Queued);
-    world
-        .finish(&world.take().await.expect("still in the window"))
-        .await;
+    world.finish(&world.take().await.expect("still in the window")).await;
 }
 
 #[tokio::test]
@@ -32,10 +28,7 @@ async fn scripts_that_redis_has_forgotten_are_loaded_again() {
     let world = World::new();
     world.slots(1).await;
     let job = world.submit(&session()).await;
-    let () = redis::cmd("SCRIPT")
-        .arg("FLUSH")
-        .query(&mut world.redis.connection())
-        .unwrap();
+    let () = redis::cmd("SCRIPT").arg("FLUSH").query(&mut world.redis.connection()).unwrap();
     let lease = world.take().await.unwrap();
     assert_eq!(lease.job, job);
     world.finish(&lease).await;
@@ -51,12 +44,7 @@ async fn a_redis_that_evicts_is_refused_with_the_remedy() {
         .unwrap();
     let unfit = world.store.check_fitness().await.unwrap_err();
     assert!(matches!(unfit, Unfit::Evicts { .. }));
-    assert!(
-        unfit
-            .to_string()
-            .contains("CONFIG SET maxmemory-policy noeviction"),
-        "{unfit}"
-    );
+    assert!(unfit.to_string().contains("CONFIG SET maxmemory-policy noeviction"), "{unfit}");
 }
 
 #[tokio::test]
@@ -81,15 +69,8 @@ async fn a_full_redis_refuses_submits_whole_and_lets_running_work_be_seen() {
     let new = framewire_shared::testing::submission(&id, &mine, &world.pool, &input);
     let error = world.store.submit(&new).await.unwrap_err();
     assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
-    assert_eq!(
-        world.store.job(&id).await.unwrap(),
-        None,
-        "a half-written job"
-    );
+    assert_eq!(world.store.job(&id).await.unwrap(), None, "a half-written job");
     memory("0");
     world.finish(&lease).await;
-    assert_eq!(
-        world.events(&mine).await,
-        ["queued", "started", "frame-ready", "completed"]
-    );
+    assert_eq!(world.events(&mine).await, ["queued", "started", "frame-ready", "completed"]);
 }

@@ -16,22 +16,12 @@ async fn a_replay_gives_exactly_what_came_after_the_cursor() {
     for _ in 0..3 {
         world.submit(&mine).await;
     }
-    let all = world
-        .store
-        .replay(&mine, Some(&"0-00000000".parse().unwrap()))
-        .await
-        .unwrap();
+    let all = world.store.replay(&mine, Some(&"0-00000000".parse().unwrap())).await.unwrap();
     assert_eq!(all.events.len(), 3);
     let first = cursor(&all.events[0]);
     let rest = world.store.replay(&mine, Some(&first)).await.unwrap();
     assert_eq!(rest.events, all.events[1..]);
-    assert!(
-        Event::parse(&rest.events[0])
-            .unwrap()
-            .place
-            .unwrap()
-            .follows(&first)
-    );
+    assert!(Event::parse(&rest.events[0]).unwrap().place.unwrap().follows(&first));
     assert_eq!(rest.head, cursor(&all.events[2]));
     let none = world.store.replay(&mine, Some(&rest.head)).await.unwrap();
     assert_eq!(none.events, Vec::<String>::new());
@@ -45,26 +35,10 @@ async fn the_stream_keeps_the_newest_256_and_says_nothing_to_a_reader_further_be
         let job = world.submit(&mine).await;
         world.store.cancel(&job, "user").await.unwrap();
     }
-    let far = world
-        .store
-        .replay(&mine, Some(&"0-00000000".parse().unwrap()))
-        .await
-        .unwrap();
+    let far = world.store.replay(&mine, Some(&"0-00000000".parse().unwrap())).await.unwrap();
     assert_eq!((far.head.n, far.events.len()), (260, 0));
-    let near = Cursor {
-        n: 4,
-        nonce: "00000000".into(),
-    };
-    assert_eq!(
-        world
-            .store
-            .replay(&mine, Some(&near))
-            .await
-            .unwrap()
-            .events
-            .len(),
-        256
-    );
+    let near = Cursor { n: 4, nonce: "00000000".into() };
+    assert_eq!(world.store.replay(&mine, Some(&near)).await.unwrap().events.len(), 256);
 }
 
 #[tokio::test]
@@ -89,10 +63,7 @@ async fn a_snapshot_holds_the_unfinished_jobs_and_the_position_they_reflect() {
     let snapshot = world.store.snapshot(&mine).await.unwrap();
     let ids: Vec<_> = snapshot.jobs.iter().map(|row| row.job.id.clone()).collect();
     assert_eq!(ids, [second]);
-    assert_eq!(
-        (snapshot.head.n, snapshot.more, snapshot.jobs[0].ahead),
-        (3, false, Some(0))
-    );
+    assert_eq!((snapshot.head.n, snapshot.more, snapshot.jobs[0].ahead), (3, false, Some(0)));
 }
 
 #[tokio::test]
@@ -104,23 +75,13 @@ async fn the_tail_hears_its_sessions_and_no_others() {
     sink.subscribe_probe("g1").await.unwrap();
     world.submit(&other).await;
     let job = world.submit(&mine).await;
-    let Some(Heard::Event(who, text)) = stream.next().await else {
-        panic!("no event")
-    };
+    let Some(Heard::Event(who, text)) = stream.next().await else { panic!("no event") };
     assert_eq!(who, mine);
     assert_eq!(Event::parse(&text).unwrap().job, job.as_str());
     world.store.probe("g1").await.unwrap();
     assert_eq!(stream.next().await, Some(Heard::Probe));
-    let replay = world
-        .store
-        .replay(&mine, Some(&"0-00000000".parse().unwrap()))
-        .await
-        .unwrap();
-    assert_eq!(
-        replay.events,
-        [text],
-        "the channel carries the text that the stream keeps"
-    );
+    let replay = world.store.replay(&mine, Some(&"0-00000000".parse().unwrap())).await.unwrap();
+    assert_eq!(replay.events, [text], "the channel carries the text that the stream keeps");
 }
 
 #[tokio::test]
@@ -134,11 +95,7 @@ async fn hostile_text_stays_inside_its_event() {
     let failure =
         framewire_shared::domain::Failure::new(framewire_shared::domain::ErrorCode::Unknown, words);
     world.store.fail(&lease, &failure, None).await.unwrap();
-    let replay = world
-        .store
-        .replay(&mine, Some(&"2-00000000".parse().unwrap()))
-        .await
-        .unwrap();
+    let replay = world.store.replay(&mine, Some(&"2-00000000".parse().unwrap())).await.unwrap();
     let event = Event::parse(&replay.events[0]).unwrap();
     assert!(!event.data.contains(['\r', '\n']), "{:?}", event.data);
     let data: serde_json::Value = serde_json::from_str(event.data).unwrap();

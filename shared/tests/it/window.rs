@@ -12,10 +12,8 @@ use crate::world::{World, session};
 
 /// Tells whether a client waits in BZPOPMIN.
 fn somebody_is_blocked(world: &World) -> bool {
-    let clients: String = redis::cmd("CLIENT")
-        .arg("LIST")
-        .query(&mut world.redis.connection())
-        .unwrap();
+    let clients: String =
+        redis::cmd("CLIENT").arg("LIST").query(&mut world.redis.connection()).unwrap();
     clients.contains("cmd=bzpopmin")
 }
 
@@ -24,10 +22,7 @@ async fn a_push_late_into_a_block_is_received() {
     // redis-rs gives up on a reply after 500 ms by default, and the server would still pop.
     let world = World::new();
     world.slots(1).await;
-    let mut popper = world
-        .store
-        .popper(std::slice::from_ref(&world.pool))
-        .unwrap();
+    let mut popper = world.store.popper(std::slice::from_ref(&world.pool)).unwrap();
     let started = tokio::time::Instant::now();
     let late = async {
         tokio::time::sleep_until(started + std::time::Duration::from_millis(900)).await;
@@ -41,10 +36,7 @@ async fn a_push_late_into_a_block_is_received() {
 async fn an_empty_block_ends_by_itself_and_the_connection_goes_on() {
     let world = World::new();
     world.slots(1).await;
-    let mut popper = world
-        .store
-        .popper(std::slice::from_ref(&world.pool))
-        .unwrap();
+    let mut popper = world.store.popper(std::slice::from_ref(&world.pool)).unwrap();
     assert_eq!(popper.pop().await.unwrap(), None);
     let job = world.submit(&session()).await;
     assert_eq!(popper.pop().await.unwrap().unwrap().job, job);
@@ -55,26 +47,15 @@ async fn a_popper_that_is_frozen_and_killed_loses_nothing() {
     let world = World::with_clock(QueueOptions::default());
     world.slots(1).await;
     let popper = Popper::start(&world);
-    until("a blocked popper", async || {
-        somebody_is_blocked(&world).then_some(())
-    })
-    .await;
+    until("a blocked popper", async || somebody_is_blocked(&world).then_some(())).await;
     kill(popper.pid(), Signal::SIGSTOP).unwrap();
     let job = world.submit(&session()).await;
-    assert_eq!(
-        world.pop(),
-        None,
-        "the frozen popper's socket did not swallow the job"
-    );
+    assert_eq!(world.pop(), None, "the frozen popper's socket did not swallow the job");
     kill(popper.pid(), Signal::SIGKILL).unwrap();
 
     let sweep = || world.store.sweep_now(Cell::FIRST, &world.pool);
     world.at(700);
-    assert_eq!(
-        sweep().await.unwrap().offered_again,
-        0,
-        "offered again before the grace"
-    );
+    assert_eq!(sweep().await.unwrap().offered_again, 0, "offered again before the grace");
     world.at(750);
     assert_eq!(sweep().await.unwrap().offered_again, 1);
     assert_eq!(world.take().await.unwrap().job, job);
@@ -87,11 +68,7 @@ async fn a_slow_popper_and_the_one_it_was_offered_to_again_claim_it_once() {
     let job = world.submit(&session()).await;
     assert_eq!(world.pop(), Some(job.clone()));
     world.at(1_000);
-    world
-        .store
-        .sweep_now(Cell::FIRST, &world.pool)
-        .await
-        .unwrap();
+    world.store.sweep_now(Cell::FIRST, &world.pool).await.unwrap();
     assert_eq!(world.pop(), Some(job.clone()));
     assert!(world.claim(&job).await.is_some());
     assert!(world.claim(&job).await.is_none());
@@ -101,10 +78,7 @@ async fn a_slow_popper_and_the_one_it_was_offered_to_again_claim_it_once() {
 async fn a_popper_outlives_a_redis_that_goes_and_comes_back() {
     let mut world = World::new();
     world.slots(1).await;
-    let mut popper = world
-        .store
-        .popper(std::slice::from_ref(&world.pool))
-        .unwrap();
+    let mut popper = world.store.popper(std::slice::from_ref(&world.pool)).unwrap();
     assert_eq!(popper.pop().await.unwrap(), None);
     world.redis.kill();
     assert!(popper.pop().await.is_err());
@@ -121,13 +95,7 @@ impl Popper {
     fn start(world: &World) -> Self {
         let socket = world.redis.url().replace("redis+unix://", "");
         let child = Command::new("redis-cli")
-            .args([
-                "-s",
-                &socket,
-                "BZPOPMIN",
-                "fw:{c0}:ready:default:normal",
-                "30",
-            ])
+            .args(["-s", &socket, "BZPOPMIN", "fw:{c0}:ready:default:normal", "30"])
             .stdout(Stdio::null())
             .spawn()
             .expect("start redis-cli");

@@ -46,13 +46,7 @@ impl World {
     fn with(redis: RedisServer, store: Store) -> Self {
         let pool = "default".parse().unwrap();
         let worker = WorkerId::new(Uuid::new_v4());
-        Self {
-            redis,
-            store,
-            pool,
-            worker,
-            input: prompt("a fox"),
-        }
+        Self { redis, store, pool, worker, input: prompt("a fox") }
     }
 
     /// Moves the clock to `ms` after the start.
@@ -62,10 +56,7 @@ impl World {
 
     pub(crate) async fn slots(&self, slots: u32) {
         let hour = Duration::from_secs(3_600);
-        self.store
-            .heartbeat(Cell::FIRST, &self.pool, &self.worker, slots, hour)
-            .await
-            .unwrap();
+        self.store.heartbeat(Cell::FIRST, &self.pool, &self.worker, slots, hour).await.unwrap();
     }
 
     pub(crate) async fn submit(&self, session: &SessionId) -> JobId {
@@ -74,10 +65,7 @@ impl World {
 
     pub(crate) async fn submit_as(&self, session: &SessionId, priority: Priority) -> JobId {
         let id = JobId::new(Cell::FIRST, Uuid::now_v7());
-        let new = Submission {
-            priority,
-            ..submission(&id, session, &self.pool, &self.input)
-        };
+        let new = Submission { priority, ..submission(&id, session, &self.pool, &self.input) };
         let answer = self.store.submit(&new).await.unwrap();
         assert!(matches!(answer, Submitted::Accepted { .. }), "{answer:?}");
         id
@@ -94,19 +82,10 @@ impl World {
     }
 
     pub(crate) async fn claim(&self, job: &JobId) -> Option<(Lease, Claimed)> {
-        match self
-            .store
-            .claim(job, &self.worker, "builtin")
-            .await
-            .unwrap()
-        {
-            Claim::Claimed(claimed) => Some((
-                Lease {
-                    job: job.clone(),
-                    fence: claimed.fence,
-                },
-                claimed,
-            )),
+        match self.store.claim(job, &self.worker, "builtin").await.unwrap() {
+            Claim::Claimed(claimed) => {
+                Some((Lease { job: job.clone(), fence: claimed.fence }, claimed))
+            }
             Claim::Gone(_) => None,
         }
     }
@@ -119,24 +98,11 @@ impl World {
 
     /// Brings a claimed job to its end.
     pub(crate) async fn finish(&self, lease: &Lease) {
-        assert_eq!(
-            self.store.advance(lease, State::Generating).await.unwrap(),
-            Noted::Noted
-        );
-        assert_eq!(
-            self.store.advance(lease, State::Uploading).await.unwrap(),
-            Noted::Noted
-        );
-        let frames = [artifact(lease)];
-        assert_eq!(
-            self.store.announce_frame(lease, &frames).await.unwrap(),
-            Noted::Noted
-        );
-        let ms = Duration::from_millis(1);
-        assert_eq!(
-            self.store.complete(lease, ms, ms).await.unwrap(),
-            Completed::Completed
-        );
+        assert_eq!(self.store.advance(lease, State::Generating).await.unwrap(), Noted::Noted);
+        assert_eq!(self.store.advance(lease, State::Uploading).await.unwrap(), Noted::Noted);
+        let (frames, ms) = ([artifact(lease)], Duration::from_millis(1));
+        let answer = self.store.complete(lease, &frames, ms, ms).await.unwrap();
+        assert_eq!(answer, Completed::Completed);
     }
 
     pub(crate) async fn state(&self, job: &JobId) -> State {
@@ -147,11 +113,7 @@ impl World {
     pub(crate) async fn events(&self, session: &SessionId) -> Vec<String> {
         let zero = "0-00000000".parse().unwrap();
         let replay = self.store.replay(session, Some(&zero)).await.unwrap();
-        replay
-            .events
-            .iter()
-            .map(|text| text.split(' ').nth(2).unwrap().to_owned())
-            .collect()
+        replay.events.iter().map(|text| text.split(' ').nth(2).unwrap().to_owned()).collect()
     }
 }
 

@@ -40,9 +40,7 @@ impl Heart {
     async fn say(&self, slots: u32) -> Result<(), StoreError> {
         for cell in self.store.cells() {
             for pool in &self.pools {
-                self.store
-                    .heartbeat(cell, pool, &self.worker, slots, LIFETIME)
-                    .await?;
+                self.store.heartbeat(cell, pool, &self.worker, slots, LIFETIME).await?;
             }
         }
         Ok(())

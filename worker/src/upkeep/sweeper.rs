@@ -43,13 +43,7 @@ impl Sweeper {
 
 /// Logs what an operator would want to know of.
 fn report(pool: &Pool, swept: Swept) {
-    let Swept {
-        lapsed,
-        expired,
-        offered_again,
-        workers_gone,
-        ..
-    } = swept;
+    let Swept { lapsed, expired, offered_again, workers_gone, .. } = swept;
     if lapsed + expired + offered_again + workers_gone > 0 {
         tracing::warn!(%pool, lapsed, expired, offered_again, workers_gone, "swept");
     }

@@ -13,10 +13,7 @@ pub(crate) struct Worker(Option<Child>);
 
 impl Worker {
     pub(crate) fn start(world: &World, settings: &[(&str, &str)]) -> Self {
-        let child = command(world)
-            .envs(settings.iter().copied())
-            .spawn()
-            .expect("start a worker");
+        let child = command(world).envs(settings.iter().copied()).spawn().expect("start a worker");
         Self(Some(child))
     }
 
@@ -43,10 +40,7 @@ fn command(world: &World) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_framewire-worker"));
     command
         .env("FRAMEWIRE_REDIS_URL", world.redis.url())
-        .env(
-            "FRAMEWIRE_ARTIFACTS_PATH",
-            world.folder.path().join("artifacts"),
-        )
+        .env("FRAMEWIRE_ARTIFACTS_PATH", world.folder.path().join("artifacts"))
         .env("FRAMEWIRE_WORKER_SLOTS", "1")
         .env("FRAMEWIRE_BUILTIN_FAULTS", "true")
         .env("FRAMEWIRE_QUEUE_LEASE_MS", "900")
@@ -57,21 +51,11 @@ fn command(world: &World) -> Command {
 
 pub(crate) fn input(steps: u32, step_ms: u64) -> FrameInput {
     let base = FrameInput::new("a lighthouse at night");
-    FrameInput {
-        width: 64,
-        height: 64,
-        steps,
-        step_ms: Some(step_ms),
-        seed: Some(7),
-        ..base
-    }
+    FrameInput { width: 64, height: 64, steps, step_ms: Some(step_ms), seed: Some(7), ..base }
 }
 
 pub(crate) async fn reaches(world: &World, job: &framewire_shared::domain::JobId, state: State) {
-    until(state.as_str(), async || {
-        (world.job(job).await.state == state).then_some(())
-    })
-    .await;
+    until(state.as_str(), async || (world.job(job).await.state == state).then_some(())).await;
 }
 
 #[tokio::test]
@@ -82,12 +66,7 @@ async fn a_worker_draws_a_real_picture() {
     reaches(&world, &job, State::Completed).await;
     let stored = world.job(&job).await;
     let file = world.folder.path().join("artifacts").join(job.as_str());
-    let name = stored.artifacts[0]
-        .url
-        .rsplit('/')
-        .next()
-        .unwrap()
-        .to_owned();
+    let name = stored.artifacts[0].url.rsplit('/').next().unwrap().to_owned();
     let picture = image::open(file.join(name)).unwrap();
     assert_eq!((picture.width(), picture.height()), (64, 64));
 }
@@ -102,10 +81,7 @@ async fn a_worker_killed_mid_frame_is_followed_by_one_that_finishes_and_nothing_
     let _second = Worker::start(&world, &[]);
     reaches(&world, &job, State::Completed).await;
     let stored = world.job(&job).await;
-    assert_eq!(
-        (stored.attempt_count, stored.losses, stored.fence.0),
-        (1, 1, 2)
-    );
+    assert_eq!((stored.attempt_count, stored.losses, stored.fence.0), (1, 1, 2));
 }
 
 #[tokio::test]
@@ -113,11 +89,8 @@ async fn a_worker_frozen_in_its_pop_and_killed_loses_nothing() {
     let world = World::new();
     let first = Worker::start(&world, &[]);
     until("a blocked pop", async || {
-        let clients: String = redis_cli(&world, &["CLIENT", "LIST"])
-            .stdout
-            .iter()
-            .map(|c| char::from(*c))
-            .collect();
+        let clients: String =
+            redis_cli(&world, &["CLIENT", "LIST"]).stdout.iter().map(|c| char::from(*c)).collect();
         clients.contains("cmd=bzpopmin").then_some(())
     })
     .await;
@@ -126,11 +99,7 @@ async fn a_worker_frozen_in_its_pop_and_killed_loses_nothing() {
     first.signal(Signal::SIGKILL);
     let _second = Worker::start(&world, &[]);
     reaches(&world, &job, State::Completed).await;
-    assert_eq!(
-        world.job(&job).await.fence.0,
-        1,
-        "claimed once, by the second worker"
-    );
+    assert_eq!(world.job(&job).await.fence.0, 1, "claimed once, by the second worker");
 }
 
 #[tokio::test]
@@ -155,46 +124,30 @@ async fn what_outlasts_the_grace_of_a_drain_goes_back_unburned() {
     worker.signal(Signal::SIGTERM);
     assert!(worker.wait().success());
     let stored = world.job(&job).await;
-    assert_eq!(
-        (stored.state, stored.attempt_count, stored.losses),
-        (State::Queued, 0, 0)
-    );
+    assert_eq!((stored.state, stored.attempt_count, stored.losses), (State::Queued, 0, 0));
     assert_eq!(world.events().await, ["queued", "started", "queued"]);
 }
 
 #[tokio::test]
 async fn a_redis_that_evicts_is_refused_at_the_start_with_the_remedy() {
     let world = World::new();
-    redis_cli(
-        &world,
-        &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"],
-    );
+    redis_cli(&world, &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
     let output = command(&world).stderr(Stdio::piped()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
-    assert!(
-        said.contains("failed to use this Redis") && said.contains("noeviction"),
-        "{said}"
-    );
+    assert!(said.contains("failed to use this Redis") && said.contains("noeviction"), "{said}");
 }
 
 #[tokio::test]
 async fn unknown_settings_are_refused_at_the_start() {
     let world = World::new();
-    let output = command(&world)
-        .env("FRAMEWIRE_WORKER_SLOTZ", "3")
-        .stderr(Stdio::piped())
-        .output()
-        .unwrap();
+    let output =
+        command(&world).env("FRAMEWIRE_WORKER_SLOTZ", "3").stderr(Stdio::piped()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("slotz"), "{said}");
 }
 
 fn redis_cli(world: &World, words: &[&str]) -> Output {
     let socket = world.redis.url().replace("redis+unix://", "");
-    Command::new("redis-cli")
-        .args(["-s", &socket])
-        .args(words)
-        .output()
-        .expect("run redis-cli")
+    Command::new("redis-cli").args(["-s", &socket]).args(words).output().expect("run redis-cli")
 }

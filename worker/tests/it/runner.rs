@@ -21,9 +21,7 @@ const LONG: Duration = Duration::from_secs(60);
 async fn every_frame_is_stored_before_the_event_that_points_at_it() {
     let world = World::new();
     let (mut sink, mut stream) = world.store.tail().await.unwrap();
-    sink.subscribe(std::slice::from_ref(&world.session))
-        .await
-        .unwrap();
+    sink.subscribe(std::slice::from_ref(&world.session)).await.unwrap();
     let blobs = world.blobs.clone();
     let watch = async {
         let mut seen = 0;
@@ -31,18 +29,9 @@ async fn every_frame_is_stored_before_the_event_that_points_at_it() {
             let (head, data) = text.split_once('\n').unwrap();
             if head.contains(" frame-ready ") {
                 let data: serde_json::Value = serde_json::from_str(data).unwrap();
-                let name = data["frame"]["url"]
-                    .as_str()
-                    .unwrap()
-                    .rsplit('/')
-                    .next()
-                    .unwrap();
+                let name = data["frame"]["url"].as_str().unwrap().rsplit('/').next().unwrap();
                 let id: ArtifactId = name.parse().unwrap();
-                let size = blobs
-                    .size(&id)
-                    .await
-                    .unwrap()
-                    .expect("an event points at nothing");
+                let size = blobs.size(&id).await.unwrap().expect("an event points at nothing");
                 assert_eq!(data["frame"]["bytes"], size);
                 seen += 1;
             }
@@ -58,39 +47,20 @@ async fn every_frame_is_stored_before_the_event_that_points_at_it() {
     let (seen, settled) = tokio::join!(watch, runner.run(job.clone(), claimed, provider));
     assert_eq!((seen, settled), (3, Settled::Completed));
     let stored = world.job(&job).await;
-    assert_eq!(
-        (stored.state, stored.artifacts.len()),
-        (State::Completed, 3)
-    );
-    let expected = [
-        "queued",
-        "started",
-        "frame-ready",
-        "frame-ready",
-        "frame-ready",
-        "completed",
-    ];
+    assert_eq!((stored.state, stored.artifacts.len()), (State::Completed, 3));
+    let expected = ["queued", "started", "frame-ready", "frame-ready", "frame-ready", "completed"];
     assert_eq!(world.events().await, expected);
 }
 
 #[tokio::test]
 async fn bytes_that_are_not_the_promised_picture_never_become_a_frame() {
-    let garbage = Picture {
-        media_type: MediaType::Png,
-        bytes: "<html>busy".into(),
-    };
+    let garbage = Picture { media_type: MediaType::Png, bytes: "<html>busy".into() };
     for picture in [garbage, png(32, 32)] {
         let world = World::new();
         let (job, claimed) = world.claimed(1).await;
-        let act = Act::Yield(Update::Frame {
-            index: 0,
-            seed: 1,
-            picture,
-        });
-        let settled = world
-            .runner(LONG)
-            .run(job.clone(), claimed, Scripted::new([vec![act]]))
-            .await;
+        let act = Act::Yield(Update::Frame { index: 0, seed: 1, picture });
+        let settled =
+            world.runner(LONG).run(job.clone(), claimed, Scripted::new([vec![act]])).await;
         assert_eq!(settled, Settled::Retrying);
         let stored = world.job(&job).await;
         assert_eq!((stored.state, stored.artifacts.len()), (State::Queued, 0));
@@ -102,16 +72,10 @@ async fn bytes_that_are_not_the_promised_picture_never_become_a_frame() {
 async fn a_provider_that_yields_too_few_frames_has_failed() {
     let world = World::new();
     let (job, claimed) = world.claimed(2).await;
-    let settled = world
-        .runner(LONG)
-        .run(job.clone(), claimed, Scripted::new([vec![frame(0)]]))
-        .await;
+    let settled =
+        world.runner(LONG).run(job.clone(), claimed, Scripted::new([vec![frame(0)]])).await;
     assert_eq!(settled, Settled::Retrying);
-    assert_eq!(
-        world.job(&job).await.artifacts.len(),
-        0,
-        "frames of a failed attempt stay"
-    );
+    assert_eq!(world.job(&job).await.artifacts.len(), 0, "frames of a failed attempt stay");
 }
 
 #[tokio::test]
@@ -147,10 +111,8 @@ async fn a_cancelled_job_stops_its_provider_and_ends_once() {
     let provider = Scripted::new([vec![Act::Hang]]);
     let runner = world.runner(LONG);
     let cancel = async {
-        until("the call", async || {
-            (provider.calls.load(Ordering::SeqCst) == 1).then_some(())
-        })
-        .await;
+        until("the call", async || (provider.calls.load(Ordering::SeqCst) == 1).then_some(()))
+            .await;
         world.store.cancel(&job, "user").await.unwrap();
         world.keeper.tick().await.unwrap();
     };
@@ -158,11 +120,7 @@ async fn a_cancelled_job_stops_its_provider_and_ends_once() {
     assert_eq!(settled, Settled::Cancelled);
     assert_eq!(provider.ended.load(Ordering::SeqCst), 1);
     assert_eq!(world.events().await, ["queued", "started", "cancelled"]);
-    assert_eq!(
-        world.keeper.tick().await.unwrap().renewed,
-        0,
-        "a settled lease is still kept"
-    );
+    assert_eq!(world.keeper.tick().await.unwrap().renewed, 0, "a settled lease is still kept");
 }
 
 #[tokio::test]
@@ -173,15 +131,10 @@ async fn an_attempt_whose_lease_was_lost_writes_nothing() {
     let provider = Scripted::new([vec![Act::Wait(gate.clone()), frame(0)]]);
     let runner = world.runner(LONG);
     let thief = async {
-        until("the call", async || {
-            (provider.calls.load(Ordering::SeqCst) == 1).then_some(())
-        })
-        .await;
+        until("the call", async || (provider.calls.load(Ordering::SeqCst) == 1).then_some(()))
+            .await;
         // Somebody else ends the job under the same fence; to the runner it is lost.
-        let lease = Lease {
-            job: job.clone(),
-            fence: claimed.fence,
-        };
+        let lease = Lease { job: job.clone(), fence: claimed.fence };
         world.store.release(&lease).await.unwrap();
         gate.notify_one();
     };
@@ -198,10 +151,8 @@ async fn a_drain_hands_back_without_burning_the_attempt() {
     let provider = Scripted::new([vec![Act::Hang]]);
     let runner = world.runner(LONG);
     let drain = async {
-        until("the call", async || {
-            (provider.calls.load(Ordering::SeqCst) == 1).then_some(())
-        })
-        .await;
+        until("the call", async || (provider.calls.load(Ordering::SeqCst) == 1).then_some(()))
+            .await;
         world.keeper.stop_all(StopReason::Drain);
     };
     let (settled, ()) = tokio::join!(runner.run(job.clone(), claimed, provider.clone()), drain);
@@ -233,10 +184,7 @@ async fn a_redis_that_dies_and_returns_costs_no_second_call() {
     world.redis.restart();
     assert_eq!(run.await.unwrap(), Settled::Completed);
     assert_eq!(provider.calls.load(Ordering::SeqCst), 1);
-    assert_eq!(
-        world.events().await,
-        ["queued", "started", "frame-ready", "completed"]
-    );
+    assert_eq!(world.events().await, ["queued", "started", "frame-ready", "completed"]);
 }
 
 #[tokio::test]
@@ -250,10 +198,7 @@ async fn a_disk_that_takes_no_frame_is_a_temporary_failure() {
     let settled = world.runner(LONG).run(job.clone(), claimed, provider).await;
     assert_eq!(settled, Settled::Retrying);
     let stored = world.job(&job).await;
-    assert_eq!(
-        stored.error_message.as_deref(),
-        Some("the frame could not be stored")
-    );
+    assert_eq!(stored.error_message.as_deref(), Some("the frame could not be stored"));
     assert_eq!(world.events().await, ["queued", "started", "queued"]);
 }
 
@@ -261,9 +206,7 @@ async fn a_disk_that_takes_no_frame_is_a_temporary_failure() {
 async fn progress_is_told_at_most_four_times_a_second_and_the_last_step_always() {
     let world = World::new();
     let (mut sink, mut stream) = world.store.tail().await.unwrap();
-    sink.subscribe(std::slice::from_ref(&world.session))
-        .await
-        .unwrap();
+    sink.subscribe(std::slice::from_ref(&world.session)).await.unwrap();
     let (job, claimed) = world.claimed(1).await;
     let steps = (1..=50).map(|step| Act::Yield(Update::Progress { step, steps: 50 }));
     let provider = Scripted::new([steps.chain([frame(0)]).collect()]);
@@ -274,10 +217,7 @@ async fn progress_is_told_at_most_four_times_a_second_and_the_last_step_always()
         let (head, data) = text.split_once('\n').unwrap();
         let data: serde_json::Value = serde_json::from_str(data).unwrap();
         if head.contains(" progress ") && data["step"].is_u64() {
-            assert!(
-                head.starts_with("- - "),
-                "progress has a place in the stream"
-            );
+            assert!(head.starts_with("- - "), "progress has a place in the stream");
             told.push(data["step"].as_u64().unwrap());
         }
         if head.contains(" completed ") {

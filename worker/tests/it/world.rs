@@ -51,10 +51,7 @@ impl Drop for Ended {
 impl Scripted {
     pub(crate) fn new(calls: impl IntoIterator<Item = Vec<Act>>) -> Arc<Self> {
         let acts = Mutex::new(calls.into_iter().collect());
-        Arc::new(Self {
-            acts,
-            ..Self::default()
-        })
+        Arc::new(Self { acts, ..Self::default() })
     }
 }
 
@@ -64,12 +61,7 @@ impl Provider for Scripted {
     }
 
     fn generate(&self, _call: Call, updates: Updates) -> BoxFuture<'_, Result<(), Failure>> {
-        let acts = self
-            .acts
-            .lock()
-            .unwrap()
-            .pop_front()
-            .expect("a call that was not foreseen");
+        let acts = self.acts.lock().unwrap().pop_front().expect("a call that was not foreseen");
         self.calls.fetch_add(1, Ordering::SeqCst);
         let ended = Ended(self.ended.clone());
         Box::pin(async move {
@@ -89,21 +81,12 @@ impl Provider for Scripted {
 
 pub(crate) fn png(width: u32, height: u32) -> Picture {
     let mut bytes = std::io::Cursor::new(Vec::new());
-    image::RgbImage::new(width, height)
-        .write_to(&mut bytes, image::ImageFormat::Png)
-        .unwrap();
-    Picture {
-        media_type: MediaType::Png,
-        bytes: bytes.into_inner().into(),
-    }
+    image::RgbImage::new(width, height).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    Picture { media_type: MediaType::Png, bytes: bytes.into_inner().into() }
 }
 
 pub(crate) fn frame(index: u32) -> Act {
-    Act::Yield(Update::Frame {
-        index,
-        seed: u64::from(index),
-        picture: png(64, 64),
-    })
+    Act::Yield(Update::Frame { index, seed: u64::from(index), picture: png(64, 64) })
 }
 
 pub(crate) struct World {
@@ -139,22 +122,13 @@ impl World {
             store: self.store.clone(),
             blobs: self.blobs.clone(),
             keeper: self.keeper.clone(),
-            retry: RetryPolicy {
-                base: Duration::ZERO,
-                cap: Duration::ZERO,
-            },
+            retry: RetryPolicy { base: Duration::ZERO, cap: Duration::ZERO },
             attempt_timeout,
         }
     }
 
     pub(crate) async fn submit(&self, n: u32) -> JobId {
-        let input = FrameInput {
-            width: 64,
-            height: 64,
-            n,
-            seed: Some(1),
-            ..FrameInput::new("x")
-        };
+        let input = FrameInput { width: 64, height: 64, n, seed: Some(1), ..FrameInput::new("x") };
         self.submit_input(&input).await
     }
 
@@ -169,19 +143,10 @@ impl World {
     /// Submits a job and claims it.
     pub(crate) async fn claimed(&self, n: u32) -> (JobId, Claimed) {
         let hour = Duration::from_secs(3_600);
-        self.store
-            .heartbeat(Cell::FIRST, &self.pool, &self.worker, 1, hour)
-            .await
-            .unwrap();
+        self.store.heartbeat(Cell::FIRST, &self.pool, &self.worker, 1, hour).await.unwrap();
         let job = self.submit(n).await;
-        let claim = self
-            .store
-            .claim(&job, &self.worker, "scripted")
-            .await
-            .unwrap();
-        let Claim::Claimed(claimed) = claim else {
-            panic!("{claim:?}")
-        };
+        let claim = self.store.claim(&job, &self.worker, "scripted").await.unwrap();
+        let Claim::Claimed(claimed) = claim else { panic!("{claim:?}") };
         (job, claimed)
     }
 
@@ -192,10 +157,6 @@ impl World {
     pub(crate) async fn events(&self) -> Vec<String> {
         let zero = "0-00000000".parse().unwrap();
         let replay = self.store.replay(&self.session, Some(&zero)).await.unwrap();
-        replay
-            .events
-            .iter()
-            .map(|text| text.split(' ').nth(2).unwrap().to_owned())
-            .collect()
+        replay.events.iter().map(|text| text.split(' ').nth(2).unwrap().to_owned()).collect()
     }
 }

@@ -34,10 +34,7 @@ impl Client {
 
     /// Goes on with the same session at a gateway that has another address now.
     pub(crate) fn at(self, url: &str) -> Self {
-        Self {
-            url: url.to_owned(),
-            ..self
-        }
+        Self { url: url.to_owned(), ..self }
     }
 
     /// Submits a job that takes `steps` times `step_ms`; gives its id.
@@ -61,11 +58,7 @@ impl Client {
     /// Asks for a job's cancellation.
     pub(crate) async fn cancel(&self, id: &str) {
         let request = self.http.post(format!("{}/v1/jobs/{id}/cancel", self.url));
-        let reply = self
-            .signed(request)
-            .send()
-            .await
-            .expect("reach the gateway");
+        let reply = self.signed(request).send().await.expect("reach the gateway");
         assert!(reply.status().is_success(), "{}", reply.status());
     }
 
@@ -80,18 +73,12 @@ impl Client {
                 }
             }
         };
-        tokio::time::timeout(DEADLINE, ended)
-            .await
-            .unwrap_or_else(|_| panic!("{id} does not end"))
+        tokio::time::timeout(DEADLINE, ended).await.unwrap_or_else(|_| panic!("{id} does not end"))
     }
 
     /// Gets a job as it is.
     pub(crate) async fn job(&self, id: &str) -> Value {
-        self.get(&format!("/v1/jobs/{id}"))
-            .await
-            .json()
-            .await
-            .expect("a job")
+        self.get(&format!("/v1/jobs/{id}")).await.json().await.expect("a job")
     }
 
     /// Gets the bytes of a finished job's only frame; checks that they are a PNG of its size.
@@ -115,11 +102,7 @@ impl Client {
         if let Some(cursor) = after {
             request = request.header("Last-Event-ID", cursor);
         }
-        let reply = self
-            .signed(request)
-            .send()
-            .await
-            .expect("reach the gateway");
+        let reply = self.signed(request).send().await.expect("reach the gateway");
         assert_eq!(reply.status(), StatusCode::OK);
         assert_eq!(reply.headers()["content-type"], "text/event-stream");
         Events::new(reply)
@@ -127,11 +110,7 @@ impl Client {
 
     async fn get(&self, path: &str) -> reqwest::Response {
         let request = self.http.get(format!("{}{path}", self.url));
-        let reply = self
-            .signed(request)
-            .send()
-            .await
-            .expect("reach the gateway");
+        let reply = self.signed(request).send().await.expect("reach the gateway");
         assert_eq!(reply.status(), StatusCode::OK, "{path}");
         reply
     }

@@ -21,19 +21,13 @@ async fn a_job_whose_only_worker_is_killed_finishes_on_the_next_without_burning_
     launcher.kill_child("worker-1");
 
     let seen = events.until("completed").await;
-    let again = seen
-        .iter()
-        .find(|event| event.name == "queued")
-        .expect("it is queued again");
+    let again = seen.iter().find(|event| event.name == "queued").expect("it is queued again");
     assert_eq!(again.data["reason"], "lease_lapsed");
     let job = client.finished(&id).await;
     assert_eq!(job["status"], "completed");
     assert_eq!(job["attempt_count"], 1, "the lost one is not counted");
     let key = format!("fw:{{c0}}:job:{id}");
-    assert_eq!(
-        redis_cli(&launcher.socket(), &["HGET", &key, "losses"]),
-        "1"
-    );
+    assert_eq!(redis_cli(&launcher.socket(), &["HGET", &key, "losses"]), "1");
     client.png(&job).await;
 }
 
@@ -50,11 +44,7 @@ async fn a_stream_whose_gateway_is_killed_resumes_and_shows_each_event_once() {
     while let Some(event) = events.next().await {
         seen.push(event);
     }
-    let cursor = seen
-        .iter()
-        .rev()
-        .find_map(|event| event.id.clone())
-        .expect("a durable event");
+    let cursor = seen.iter().rev().find_map(|event| event.id.clone()).expect("a durable event");
     launcher.wait_for("listening on http://", 2);
     let mut events = client.events(Some(&cursor)).await;
     let sync = events.next().await.expect("a stream");
@@ -63,10 +53,7 @@ async fn a_stream_whose_gateway_is_killed_resumes_and_shows_each_event_once() {
 
     let told = durable(&seen);
     let milestones: Vec<_> = told.iter().filter(|name| **name != "preview").collect();
-    assert_eq!(
-        milestones,
-        [&"queued", &"started", &"frame-ready", &"completed"]
-    );
+    assert_eq!(milestones, [&"queued", &"started", &"frame-ready", &"completed"]);
     assert_dense(&positions(&seen));
 }
 

@@ -24,13 +24,8 @@ pub(crate) struct Events {
 
 impl Events {
     pub(crate) fn new(reply: reqwest::Response) -> Self {
-        let bytes = reply
-            .bytes_stream()
-            .map(|part| part.map(|bytes| bytes.to_vec()));
-        Self {
-            bytes: bytes.boxed(),
-            unread: Vec::new(),
-        }
+        let bytes = reply.bytes_stream().map(|part| part.map(|bytes| bytes.to_vec()));
+        Self { bytes: bytes.boxed(), unread: Vec::new() }
     }
 
     /// Reads the next event; `None` when the stream has ended or broken.
@@ -47,9 +42,7 @@ impl Events {
                 self.unread.extend(self.bytes.next().await?.ok()?);
             }
         };
-        tokio::time::timeout(DEADLINE, next)
-            .await
-            .expect("the stream says nothing")
+        tokio::time::timeout(DEADLINE, next).await.expect("the stream says nothing")
     }
 
     /// Reads on until an event of this name; gives all that were read, it last.
@@ -85,9 +78,7 @@ fn parse(block: &str) -> Option<Event> {
 
 /// Gives the names of durable events, in order.
 pub(crate) fn durable(events: &[Event]) -> Vec<&str> {
-    let with_id = events
-        .iter()
-        .filter(|event| event.id.is_some() && is_of_a_job(event));
+    let with_id = events.iter().filter(|event| event.id.is_some() && is_of_a_job(event));
     with_id.map(|event| event.name.as_str()).collect()
 }
 
@@ -100,19 +91,10 @@ pub(crate) fn is_of_a_job(event: &Event) -> bool {
 pub(crate) fn positions(events: &[Event]) -> Vec<u64> {
     let of_jobs = events.iter().filter(|event| is_of_a_job(event));
     let ids = of_jobs.filter_map(|event| event.id.as_ref());
-    ids.map(|id| {
-        id.split('-')
-            .next()
-            .and_then(|n| n.parse().ok())
-            .expect("a position")
-    })
-    .collect()
+    ids.map(|id| id.split('-').next().and_then(|n| n.parse().ok()).expect("a position")).collect()
 }
 
 /// Fails unless positions follow each other without a gap and without a repetition.
 pub(crate) fn assert_dense(positions: &[u64]) {
-    assert!(
-        positions.is_sorted_by(|a, b| a + 1 == *b),
-        "not dense: {positions:?}"
-    );
+    assert!(positions.is_sorted_by(|a, b| a + 1 == *b), "not dense: {positions:?}");
 }

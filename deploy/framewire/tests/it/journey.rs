@@ -17,16 +17,10 @@ async fn a_job_is_seen_from_queued_to_completed_and_its_frame_decodes() {
 
     let told = durable(&seen);
     let milestones: Vec<_> = told.iter().filter(|name| **name != "preview").collect();
-    assert_eq!(
-        milestones,
-        [&"queued", &"started", &"frame-ready", &"completed"]
-    );
+    assert_eq!(milestones, [&"queued", &"started", &"frame-ready", &"completed"]);
     let progress = seen.iter().filter(|event| event.name == "progress");
     assert!(progress.clone().count() > 0, "steps are seen");
-    assert!(
-        progress.clone().all(|event| event.id.is_none()),
-        "and cost no cursor"
-    );
+    assert!(progress.clone().all(|event| event.id.is_none()), "and cost no cursor");
     let mut of_jobs = seen.iter().filter(|event| is_of_a_job(event));
     assert!(of_jobs.all(|event| event.data["job"] == id.as_str()));
     assert_dense(&positions(&seen));

@@ -42,11 +42,7 @@ pub(crate) fn up(data: &Path) -> Command {
         );
     }
     let mut command = Command::new(program);
-    command
-        .args(["up", "--data"])
-        .arg(data)
-        .envs(SETTINGS)
-        .stdin(Stdio::null());
+    command.args(["up", "--data"]).arg(data).envs(SETTINGS).stdin(Stdio::null());
     command
 }
 
@@ -81,12 +77,7 @@ impl Launcher {
         let printed = Printed::default();
         printed.follow(child.stdout.take().expect("piped"));
         printed.follow(child.stderr.take().expect("piped"));
-        Self {
-            child,
-            data: data.to_owned(),
-            url: String::new(),
-            printed,
-        }
+        Self { child, data: data.to_owned(), url: String::new(), printed }
     }
 
     /// Waits until it says that it is up.
@@ -106,14 +97,12 @@ impl Launcher {
     pub(crate) fn kill_child(&self, name: &str) {
         let before = self.printed.count(|line| again(line, name));
         kill(self.pid_of(name), Signal::SIGKILL).expect("kill a child");
-        self.printed
-            .wait_for("it is started again", |line| again(line, name), before + 1);
+        self.printed.wait_for("it is started again", |line| again(line, name), before + 1);
     }
 
     /// Waits until a line was printed this many times.
     pub(crate) fn wait_for(&self, text: &str, times: usize) {
-        self.printed
-            .wait_for(text, |line| line.contains(text), times);
+        self.printed.wait_for(text, |line| line.contains(text), times);
     }
 
     /// Asks it to stop, and waits for nothing.
@@ -232,11 +221,7 @@ impl Printed {
 
     fn wait_for_end(&self) {
         let ended = self.wait_until(|lines| (lines.open_pipes == 0).then_some(()));
-        assert!(
-            ended.is_some(),
-            "it does not end; it printed:\n{}",
-            self.all()
-        );
+        assert!(ended.is_some(), "it does not end; it printed:\n{}", self.all());
     }
 
     fn wait_until<T>(&self, look: impl Fn(&Lines) -> Option<T>) -> Option<T> {
@@ -247,12 +232,7 @@ impl Printed {
                 return Some(found);
             }
             let left = deadline.checked_duration_since(Instant::now())?;
-            lines = self
-                .shared
-                .1
-                .wait_timeout(lines, left)
-                .expect("not poisoned")
-                .0;
+            lines = self.shared.1.wait_timeout(lines, left).expect("not poisoned").0;
         }
     }
 

@@ -20,3 +20,7 @@ mod resume;
 mod refusal;
 /// What is left in Redis can be read.
 mod tidy;
+/// The operator's commands.
+mod operate;
+/// Everything at once, in small.
+mod chaos;

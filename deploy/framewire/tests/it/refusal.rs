@@ -17,14 +17,7 @@ fn a_second_launcher_on_the_same_data_names_the_first() {
     let launcher = Launcher::start(data.path());
     let lock = std::fs::read_to_string(data.path().join("lock")).unwrap();
     let said = refused(&mut up(data.path()));
-    assert_says(
-        &said,
-        &[
-            "runs on it already",
-            &format!("kill {}", lock.trim()),
-            "--data",
-        ],
-    );
+    assert_says(&said, &["runs on it already", &format!("kill {}", lock.trim()), "--data"]);
     drop(launcher);
 }
 
@@ -35,11 +28,7 @@ fn a_taken_port_is_named_and_another_proposed() {
     let at = taken.local_addr().unwrap().to_string();
     let mut command = up(data.path());
     // The later of two environment settings would lose against the flag, so name it there.
-    let said = refused(
-        command
-            .env_remove("FRAMEWIRE_GATEWAY_LISTEN")
-            .args(["--listen", &at]),
-    );
+    let said = refused(command.env_remove("FRAMEWIRE_GATEWAY_LISTEN").args(["--listen", &at]));
     assert_says(&said, &[&at, "in use", "--listen"]);
 }
 
@@ -49,25 +38,14 @@ fn a_directory_that_cannot_be_written_is_named() {
     let file = root.path().join("file");
     std::fs::write(&file, "").unwrap();
     let said = refused(&mut up(&file.join("data")));
-    assert_says(
-        &said,
-        &["data directory", "file/data", "Not a directory", "--data"],
-    );
+    assert_says(&said, &["data directory", "file/data", "Not a directory", "--data"]);
 }
 
 #[test]
 fn a_machine_without_redis_is_told_how_to_get_it() {
     let data = tempfile::tempdir().unwrap();
     let said = refused(up(data.path()).env("PATH", data.path()));
-    assert_says(
-        &said,
-        &[
-            "redis-server",
-            "apt-get install redis-server",
-            "brew",
-            "--redis",
-        ],
-    );
+    assert_says(&said, &["redis-server", "apt-get install redis-server", "brew", "--redis"]);
 }
 
 #[test]
@@ -84,16 +62,10 @@ fn a_redis_that_is_too_old_is_named_with_its_version() {
 #[test]
 fn a_redis_that_is_not_there_is_named_without_its_password() {
     let data = tempfile::tempdir().unwrap();
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("redis://me:secret@{nobody}");
     let said = refused(up(data.path()).args(["--redis", &url]));
-    assert_says(
-        &said,
-        &[&nobody.to_string(), "Connection refused", "redis-cli"],
-    );
+    assert_says(&said, &[&nobody.to_string(), "Connection refused", "redis-cli"]);
     assert!(!said.contains("secret"), "{said}");
 }
 

@@ -37,10 +37,7 @@ async fn a_stop_ends_every_process_and_leaves_no_file_of_one() {
     assert!(launcher.stop().success());
 
     assert_eq!(children.map(runs), [false; 4]);
-    assert_eq!(
-        std::fs::read_dir(data.path().join("run")).unwrap().count(),
-        0
-    );
+    assert_eq!(std::fs::read_dir(data.path().join("run")).unwrap().count(), 0);
     assert!(!launcher.socket().exists());
 }
 
@@ -71,17 +68,12 @@ async fn a_second_ctrl_c_does_not_wait_for_the_frame_and_loses_no_job() {
 #[tokio::test]
 async fn a_directory_of_any_name_and_length_will_do() {
     let root = tempfile::tempdir().unwrap();
-    let data = root
-        .path()
-        .join(format!("it's a #1 100% \"dïr\" {}", "x".repeat(120)));
+    let data = root.path().join(format!("it's a #1 100% \"dïr\" {}", "x".repeat(120)));
     let launcher = Launcher::start(&data);
     let client = Client::new(&launcher.url).await;
     let id = client.submit("a room", 1, 0).await;
     let job = client.finished(&id).await;
     assert_eq!(job["status"], "completed");
     client.png(&job).await;
-    assert!(
-        !launcher.socket().exists(),
-        "its path would be too long for a socket"
-    );
+    assert!(!launcher.socket().exists(), "its path would be too long for a socket");
 }

@@ -17,10 +17,7 @@ pub(crate) fn redis_cli(socket: &Path, arguments: &[&str]) -> String {
         .output()
         .expect("start redis-cli");
     assert!(output.status.success(), "{arguments:?}");
-    String::from_utf8(output.stdout)
-        .expect("text")
-        .trim_end()
-        .to_owned()
+    String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
 }
 
 #[tokio::test]
@@ -55,20 +52,8 @@ async fn every_key_is_of_the_table_and_every_value_is_readable_text() {
         assert_readable(key, &content(&socket, key, &found));
         seen.push(word.to_owned());
     }
-    for word in [
-        "job",
-        "pool",
-        "queue",
-        "lease",
-        "live",
-        "stream",
-        "streamhead",
-        "session",
-    ] {
-        assert!(
-            seen.iter().any(|it| it == word),
-            "{word} is missing in {seen:?}"
-        );
+    for word in ["job", "pool", "queue", "lease", "live", "stream", "streamhead", "session"] {
+        assert!(seen.iter().any(|it| it == word), "{word} is missing in {seen:?}");
     }
     for id in [done, running, waiting] {
         assert!(keys.contains(&format!("job:{id}")));

@@ -18,22 +18,10 @@ pub struct Input {
     #[schema(required = false, max_length = 4000)]
     negative_prompt: String,
     /// In pixels
-    #[schema(
-        required = false,
-        minimum = 64,
-        maximum = 2048,
-        multiple_of = 8,
-        default = 512
-    )]
+    #[schema(required = false, minimum = 64, maximum = 2048, multiple_of = 8, default = 512)]
     width: u32,
     /// In pixels
-    #[schema(
-        required = false,
-        minimum = 64,
-        maximum = 2048,
-        multiple_of = 8,
-        default = 512
-    )]
+    #[schema(required = false, minimum = 64, maximum = 2048, multiple_of = 8, default = 512)]
     height: u32,
     /// Sampling steps
     #[schema(required = false, minimum = 1, maximum = 50, default = 20)]

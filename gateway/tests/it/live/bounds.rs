@@ -16,11 +16,7 @@ async fn a_slow_reader_is_told_so_and_misses_nothing_when_it_comes_back() {
     let (mut quick, _) = gateway.join(&session, None).await;
     for v in 1..=200 {
         world.append(&session, "preview", "j", v);
-        assert_eq!(
-            quick.versions(1).await,
-            [v],
-            "one slow reader holds up nobody"
-        );
+        assert_eq!(quick.versions(1).await, [v], "one slow reader holds up nobody");
     }
     let bye = slow.next().await;
     assert_eq!(
@@ -70,19 +66,11 @@ async fn of_ephemeral_events_a_late_reader_gets_the_newest_after_what_is_durable
     let order: Vec<_> = [late.next().await, late.next().await, late.next().await]
         .iter()
         .map(|frame| {
-            (
-                frame.event.clone(),
-                frame.word("job").to_owned(),
-                frame.v(),
-                frame.id.is_some(),
-            )
+            (frame.event.clone(), frame.word("job").to_owned(), frame.v(), frame.id.is_some())
         })
         .collect();
-    let expected = [
-        ("started", "j", 1, true),
-        ("started", "k", 1, true),
-        ("progress", "j", 300, false),
-    ];
+    let expected =
+        [("started", "j", 1, true), ("started", "k", 1, true), ("progress", "j", 300, false)];
     let expected = expected.map(|(event, job, v, id)| (event.to_owned(), job.to_owned(), v, id));
     assert_eq!(order, expected);
 }
@@ -108,20 +96,14 @@ async fn a_session_at_its_limit_is_refused_and_others_are_not_and_every_seat_com
     drop(open(&mine).unwrap());
     drop((first, third, fourth));
     assert_eq!(gateway.live.readers(), 0);
-    until("the sessions to be left", async || {
-        (gateway.live.sessions() == 0).then_some(())
-    })
-    .await;
+    until("the sessions to be left", async || (gateway.live.sessions() == 0).then_some(())).await;
 }
 
 #[tokio::test]
 async fn a_reload_finds_its_session_still_subscribed() {
     let mut world = World::new();
     let session = session();
-    let gateway = world.gateway(LiveOptions {
-        linger: NEVER,
-        ..quiet()
-    });
+    let gateway = world.gateway(LiveOptions { linger: NEVER, ..quiet() });
     let mut others = Vec::new();
     for _ in 0..5 {
         let (reader, _) = gateway.join(&session, None).await;
@@ -138,29 +120,21 @@ async fn a_reload_finds_its_session_still_subscribed() {
 async fn a_session_nobody_reads_is_left_and_subscribed_again_for_the_next_reader() {
     let mut world = World::new();
     let session = session();
-    let gateway = world.gateway(LiveOptions {
-        linger: Duration::ZERO,
-        ..quiet()
-    });
+    let gateway = world.gateway(LiveOptions { linger: Duration::ZERO, ..quiet() });
     for v in 1..=3 {
         let (mut reader, _) = gateway.join(&session, None).await;
         world.append(&session, "queued", "j", v);
         assert_eq!(reader.versions(1).await, [v]);
         drop(reader);
-        until("the subscription to end", async || {
-            (world.calls("unsubscribe") == v).then_some(())
-        })
-        .await;
+        until("the subscription to end", async || (world.calls("unsubscribe") == v).then_some(()))
+            .await;
     }
 }
 
 #[tokio::test]
 async fn a_drain_ends_every_stream_within_its_window_and_takes_no_more() {
     let world = World::new();
-    let gateway = world.gateway(LiveOptions {
-        drain: Duration::from_millis(200),
-        ..quiet()
-    });
+    let gateway = world.gateway(LiveOptions { drain: Duration::from_millis(200), ..quiet() });
     let mut readers = Vec::new();
     for _ in 0..20 {
         readers.push(gateway.join(&session(), None).await.0);
@@ -172,10 +146,7 @@ async fn a_drain_ends_every_stream_within_its_window_and_takes_no_more() {
         assert_eq!((&*bye.event, bye.word("reason")), ("bye", "drain"));
         assert_eq!(reader.maybe_next().await, None);
     }
-    assert!(
-        asked_at.elapsed() >= Duration::from_millis(50),
-        "all at once would come back at once"
-    );
+    assert!(asked_at.elapsed() >= Duration::from_millis(50), "all at once would come back at once");
     let refused = gateway.live.session_stream(&session(), Asked::Nothing);
     assert_eq!(refused.err(), Some(Bye::Drain));
 }
@@ -184,10 +155,8 @@ async fn a_drain_ends_every_stream_within_its_window_and_takes_no_more() {
 async fn a_stream_ends_of_age_with_a_farewell_and_its_reader_resumes() {
     let mut world = World::new();
     let session = session();
-    let gateway = world.gateway(LiveOptions {
-        stream_age_max: Duration::from_millis(100),
-        ..quiet()
-    });
+    let gateway =
+        world.gateway(LiveOptions { stream_age_max: Duration::from_millis(100), ..quiet() });
     let (mut reader, sync) = gateway.join(&session, None).await;
     assert!(sync.data["max_age_ms"].as_u64().unwrap() <= 100);
     let bye = reader.next().await;
@@ -201,10 +170,7 @@ async fn a_stream_ends_of_age_with_a_farewell_and_its_reader_resumes() {
 async fn a_ping_tells_the_position_of_this_connection_and_not_one_ahead_of_it() {
     let mut world = World::new();
     let session = session();
-    let gateway = world.gateway(LiveOptions {
-        ping: Duration::from_millis(20),
-        ..quiet()
-    });
+    let gateway = world.gateway(LiveOptions { ping: Duration::from_millis(20), ..quiet() });
     let (mut reader, sync) = gateway.join(&session, None).await;
     let mut at = sync.word("at").to_owned();
     let (mut pings, mut v) = (0, 0);

@@ -30,29 +30,20 @@ fn render(row: &JobRow) -> Value {
 async fn submit(store: &Store, session: &SessionId) -> JobId {
     let id = job();
     let input = prompt("a fox");
-    store
-        .submit(&submission(&id, session, &pool(), &input))
-        .await
-        .unwrap();
+    store.submit(&submission(&id, session, &pool(), &input)).await.unwrap();
     id
 }
 
 /// Makes room for one job, so that the first one may be claimed.
 async fn heartbeat(store: &Store, slots: u32) {
-    store
-        .heartbeat(Cell::FIRST, &pool(), &worker(), slots, NEVER)
-        .await
-        .unwrap();
+    store.heartbeat(Cell::FIRST, &pool(), &worker(), slots, NEVER).await.unwrap();
 }
 
 async fn claim(store: &Store, job: &JobId) -> Lease {
     let Claim::Claimed(claimed) = store.claim(job, &worker(), "builtin").await.unwrap() else {
         panic!("not claimed")
     };
-    Lease {
-        job: job.clone(),
-        fence: claimed.fence,
-    }
+    Lease { job: job.clone(), fence: claimed.fence }
 }
 
 async fn finish(store: &Store, lease: &Lease) {
@@ -68,11 +59,7 @@ async fn finish(store: &Store, lease: &Lease) {
         sha256: "00".into(),
         seed: 1,
     };
-    store.announce_frame(lease, &[frame]).await.unwrap();
-    store
-        .complete(lease, Duration::ZERO, Duration::ZERO)
-        .await
-        .unwrap();
+    store.complete(lease, &[frame], Duration::ZERO, Duration::ZERO).await.unwrap();
 }
 
 fn watch(gateway: &Gateway, session: &SessionId, job: &JobId) -> Reader {
@@ -96,50 +83,26 @@ async fn a_jobs_stream_is_a_snapshot_then_its_own_newer_events_then_a_final_fare
     let world = World::new();
     let (store, gateway, session) = (world.store(), world.gateway(quiet()), session());
     heartbeat(&store, 2).await;
-    let (mine, other) = (
-        submit(&store, &session).await,
-        submit(&store, &session).await,
-    );
+    let (mine, other) = (submit(&store, &session).await, submit(&store, &session).await);
     let mut reader = watch(&gateway, &session, &mine);
     let snapshot = reader.next().await;
-    assert_eq!(
-        (&*snapshot.event, snapshot.id.as_deref()),
-        ("snapshot", Some("1"))
-    );
-    assert_eq!(
-        snapshot.data,
-        json!({"id": mine.as_str(), "status": "queued", "v": 1})
-    );
+    assert_eq!((&*snapshot.event, snapshot.id.as_deref()), ("snapshot", Some("1")));
+    assert_eq!(snapshot.data, json!({"id": mine.as_str(), "status": "queued", "v": 1}));
     assert!(snapshot.retry_ms.is_some());
 
     let (lease, others) = (claim(&store, &mine).await, claim(&store, &other).await);
     finish(&store, &others).await;
     finish(&store, &lease).await;
     let frames = to_the_end(&mut reader).await;
-    let durable: Vec<Frame> = frames
-        .iter()
-        .filter(|frame| frame.is_durable())
-        .cloned()
-        .collect();
+    let durable: Vec<Frame> = frames.iter().filter(|frame| frame.is_durable()).cloned().collect();
     assert_eq!(names(&durable), ["started", "frame-ready", "completed"]);
     for frame in &durable {
         assert_eq!(frame.word("job"), mine.as_str());
-        assert_eq!(
-            frame.id,
-            Some(frame.v().to_string()),
-            "ids tell nothing of other jobs"
-        );
+        assert_eq!(frame.id, Some(frame.v().to_string()), "ids tell nothing of other jobs");
     }
-    assert!(
-        frames
-            .iter()
-            .all(|frame| frame.event == "bye" || frame.word("job") == mine.as_str())
-    );
+    assert!(frames.iter().all(|frame| frame.event == "bye" || frame.word("job") == mine.as_str()));
     let bye = frames.last().unwrap();
-    assert_eq!(
-        (bye.word("reason"), &bye.data["final"]),
-        ("done", &true.into())
-    );
+    assert_eq!((bye.word("reason"), &bye.data["final"]), ("done", &true.into()));
 }
 
 #[tokio::test]
@@ -164,10 +127,7 @@ async fn the_stream_of_a_job_that_has_ended_or_is_gone_says_so_at_once() {
     let world = World::new();
     let (store, gateway, session) = (world.store(), world.gateway(quiet()), session());
     let ended = submit(&store, &session).await;
-    assert_eq!(
-        store.cancel(&ended, "user").await.unwrap(),
-        Cancel::Cancelled
-    );
+    assert_eq!(store.cancel(&ended, "user").await.unwrap(), Cancel::Cancelled);
     let frames = to_the_end(&mut watch(&gateway, &session, &ended)).await;
     assert_eq!(names(&frames), ["snapshot", "bye"]);
     assert_eq!(frames[0].word("status"), "cancelled");
@@ -188,25 +148,16 @@ async fn a_jobs_stream_that_lost_its_place_goes_on_with_a_new_snapshot() {
     world.append_unheard(&session, "preview", "another", 1);
     let lease = claim(&store, &id).await;
     let snapshot = reader.next().await;
-    assert_eq!(
-        (&*snapshot.event, snapshot.word("status")),
-        ("snapshot", "processing")
-    );
+    assert_eq!((&*snapshot.event, snapshot.word("status")), ("snapshot", "processing"));
     finish(&store, &lease).await;
-    assert_eq!(
-        to_the_end(&mut reader).await.last().unwrap().word("reason"),
-        "done"
-    );
+    assert_eq!(to_the_end(&mut reader).await.last().unwrap().word("reason"), "done");
 }
 
 #[tokio::test]
 async fn a_queued_job_is_told_where_it_stands_whenever_that_changes() {
     let world = World::new();
     let (store, session, others) = (world.store(), session(), session());
-    let gateway = world.gateway(LiveOptions {
-        positions: Duration::from_millis(20),
-        ..quiet()
-    });
+    let gateway = world.gateway(LiveOptions { positions: Duration::from_millis(20), ..quiet() });
     let ahead = [submit(&store, &others).await, submit(&store, &others).await];
     let (mut reader, _) = gateway.join(&session, None).await;
     let id = submit(&store, &session).await;
@@ -214,10 +165,7 @@ async fn a_queued_job_is_told_where_it_stands_whenever_that_changes() {
     let mut places = Vec::new();
     for job in ahead.iter().map(Some).chain([None]) {
         let frame = reader.next().await;
-        assert_eq!(
-            (&*frame.event, frame.word("job"), &frame.id),
-            ("position", id.as_str(), &None)
-        );
+        assert_eq!((&*frame.event, frame.word("job"), &frame.id), ("position", id.as_str(), &None));
         assert_eq!((frame.word("status"), frame.v()), ("queued", 1));
         places.push(frame.data["ahead"].as_u64().unwrap());
         if let Some(job) = job {
@@ -231,10 +179,7 @@ async fn a_queued_job_is_told_where_it_stands_whenever_that_changes() {
 async fn a_session_without_queued_jobs_is_not_asked_for_until_it_has_one_again() {
     let mut world = World::new();
     let (store, session) = (world.store(), session());
-    let gateway = world.gateway(LiveOptions {
-        positions: Duration::from_millis(10),
-        ..quiet()
-    });
+    let gateway = world.gateway(LiveOptions { positions: Duration::from_millis(10), ..quiet() });
     let (mut reader, _) = gateway.join(&session, None).await;
     until("the rounds to leave it out", async || {
         (gateway.live.asks_positions_of() == 0).then_some(())
@@ -258,10 +203,7 @@ async fn a_session_without_queued_jobs_is_not_asked_for_until_it_has_one_again()
     kinds.sort();
     assert_eq!(kinds, ["cancelled", "queued"]);
     let scripts = world.calls("evalsha");
-    until("some more rounds", async || {
-        (world.calls("evalsha") > scripts + 5).then_some(())
-    })
-    .await;
+    until("some more rounds", async || (world.calls("evalsha") > scripts + 5).then_some(())).await;
     assert_eq!(gateway.live.asks_positions_of(), 1);
 }
 
@@ -284,11 +226,7 @@ async fn waiting_for_a_job_returns_at_its_end_or_at_the_timeout_and_reads_it_eit
     });
     assert_eq!(row.unwrap().unwrap().job.state, State::Failed);
     let row = live.wait_for(&session, &id, NEVER).await.unwrap().unwrap();
-    assert_eq!(
-        row.job.state,
-        State::Failed,
-        "an end before the wait is seen too"
-    );
+    assert_eq!(row.job.state, State::Failed, "an end before the wait is seen too");
     assert_eq!(live.readers(), 0);
 }
 

@@ -52,10 +52,7 @@ async fn a_reader_at_the_head_resumes_even_when_the_events_themselves_are_gone()
     world.run(&["DEL", &key("stream", &session)]);
     let head = world.head(&session).to_string();
     let (mut reader, sync) = gateway.join(&session, Some(&head)).await;
-    assert_eq!(
-        (sync.word("mode"), &sync.data["replay"]),
-        ("resumed", &0.into())
-    );
+    assert_eq!((sync.word("mode"), &sync.data["replay"]), ("resumed", &0.into()));
     world.append(&session, "started", "j", 2);
     assert_eq!(reader.versions(1).await, [2]);
 }
@@ -125,10 +122,7 @@ async fn a_position_of_a_numbering_that_was_lost_is_reset_also_at_its_start() {
     for cursor in [start, later] {
         world.run(&["FLUSHALL"]);
         world.append(&session, "queued", "j", 1);
-        assert_eq!(
-            reset(&mut world, &session, &cursor).await,
-            "unknown_lineage"
-        );
+        assert_eq!(reset(&mut world, &session, &cursor).await, "unknown_lineage");
     }
 }
 
@@ -138,14 +132,7 @@ async fn a_position_that_makes_no_sense_is_reset_whatever_its_size() {
     let session = session();
     world.append(&session, "queued", "j", 1);
     let huge = "1".repeat(10_000);
-    for cursor in [
-        "abc",
-        "-1-x",
-        "1-AAAAAAAA",
-        "1-aaaaaaaa\r\nevent: completed",
-        "\0",
-        &huge,
-    ] {
+    for cursor in ["abc", "-1-x", "1-AAAAAAAA", "1-aaaaaaaa\r\nevent: completed", "\0", &huge] {
         assert_eq!(reset(&mut world, &session, cursor).await, "malformed");
     }
 }

@@ -10,11 +10,7 @@ use super::world::{NEVER, World, key, quiet, session};
 
 /// Options under which positions are checked all the time.
 fn watchful() -> LiveOptions {
-    LiveOptions {
-        check: Duration::from_millis(20),
-        recheck: Duration::from_millis(20),
-        ..quiet()
-    }
+    LiveOptions { check: Duration::from_millis(20), recheck: Duration::from_millis(20), ..quiet() }
 }
 
 #[tokio::test]
@@ -32,10 +28,7 @@ async fn an_event_between_registration_and_read_arrives_once() {
     assert_eq!(witness.versions(1).await, [2]);
 
     let sync = reader.next().await;
-    assert_eq!(
-        (sync.word("mode"), &sync.data["replay"]),
-        ("resumed", &1.into())
-    );
+    assert_eq!((sync.word("mode"), &sync.data["replay"]), ("resumed", &1.into()));
     let fresh = newcomer.next().await;
     assert_eq!(fresh.word("at"), world.head(&session).to_string());
     world.append(&session, "completed", "j", 3);
@@ -148,10 +141,7 @@ async fn a_stream_that_was_rolled_back_is_reset_for_the_living_and_for_the_retur
         world.append(&session, "preview", "j", v);
     }
     let reset = living.next().await;
-    assert_eq!(
-        (reset.word("mode"), reset.word("cause")),
-        ("reset", "unknown_lineage")
-    );
+    assert_eq!((reset.word("mode"), reset.word("cause")), ("reset", "unknown_lineage"));
     let (_, sync) = gateway.join(&session, Some(&lost_cursor(5))).await;
     assert_eq!(sync.word("mode"), "reset");
     // Whoever was no further than what survived has lost nothing.
@@ -178,10 +168,7 @@ async fn an_event_with_the_next_number_of_another_lineage_is_not_taken_for_the_n
     world.append_unheard(&session, "preview", "j", 102);
     world.append(&session, "preview", "j", 103);
     let reset = reader.next().await;
-    assert_eq!(
-        (reset.event.as_str(), reset.word("mode")),
-        ("sync", "reset")
-    );
+    assert_eq!((reset.event.as_str(), reset.word("mode")), ("sync", "reset"));
 }
 
 #[tokio::test]
@@ -196,10 +183,7 @@ async fn a_roll_back_is_found_by_the_position_check_when_nothing_follows() {
     assert_eq!(reader.versions(2).await, [1, 2]);
     world.roll_back(&session, &saved);
     let reset = reader.next().await;
-    assert_eq!(
-        (reset.event.as_str(), reset.word("mode")),
-        ("sync", "reset")
-    );
+    assert_eq!((reset.event.as_str(), reset.word("mode")), ("sync", "reset"));
     assert_eq!(reset.word("at"), saved.head.to_string());
 }
 
@@ -216,10 +200,7 @@ async fn a_flushed_redis_resets_a_living_stream_which_goes_on() {
     world.run(&["FLUSHALL"]);
     world.append(&session, "queued", "k", 4);
     let reset = reader.next().await;
-    assert_eq!(
-        (reset.event.as_str(), reset.word("mode")),
-        ("sync", "reset")
-    );
+    assert_eq!((reset.event.as_str(), reset.word("mode")), ("sync", "reset"));
     world.append(&session, "started", "k", 5);
     assert_eq!(reader.versions(1).await, [5]);
 }
@@ -236,10 +217,7 @@ async fn an_evicted_list_resets_only_those_who_need_it() {
     world.run(&["DEL", &key("stream", &session)]);
     world.append(&session, "preview", "j", 3);
     let reset = reader.next().await;
-    assert_eq!(
-        (reset.word("mode"), reset.word("cause")),
-        ("reset", "trimmed")
-    );
+    assert_eq!((reset.word("mode"), reset.word("cause")), ("reset", "trimmed"));
 }
 
 #[tokio::test]
@@ -290,10 +268,7 @@ async fn a_quiet_connection_answers_its_probes_and_is_kept() {
     let (_reader, _) = gateway.join(&session, None).await;
     let before = pubsub_clients(&mut world);
     // Each probe is one PUBLISH; ten of them, and the connection is the same.
-    until("ten probes", async || {
-        (world.calls("publish") >= 10).then_some(())
-    })
-    .await;
+    until("ten probes", async || (world.calls("publish") >= 10).then_some(())).await;
     assert_eq!(pubsub_clients(&mut world), before);
 }
 
@@ -308,10 +283,7 @@ fn pubsub_clients(world: &mut World) -> Vec<String> {
 async fn a_redis_that_dies_and_comes_back_resumes_its_readers_without_their_doing() {
     let mut world = World::new();
     let session = session();
-    let gateway = world.gateway(LiveOptions {
-        ping: Duration::from_millis(30),
-        ..quiet()
-    });
+    let gateway = world.gateway(LiveOptions { ping: Duration::from_millis(30), ..quiet() });
     let (mut reader, _) = gateway.join(&session, None).await;
     world.append(&session, "started", "j", 1);
     world.run(&["CONFIG", "SET", "appendfsync", "always"]);

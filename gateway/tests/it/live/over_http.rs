@@ -24,10 +24,7 @@ impl Events {
     fn answer(response: Response) -> Self {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self {
-            response,
-            rest: Vec::new(),
-        }
+        Self { response, rest: Vec::new() }
     }
 
     /// Waits for the next frame; `None` at a clean end.
@@ -38,11 +35,7 @@ impl Events {
                 return Some(Frame::parse(&frame.into()));
             }
             let chunk = tokio::time::timeout(Duration::from_secs(20), self.response.chunk());
-            match chunk
-                .await
-                .expect("a frame within 20 s")
-                .expect("no broken stream")
-            {
+            match chunk.await.expect("a frame within 20 s").expect("no broken stream") {
                 Some(chunk) => self.rest.extend_from_slice(&chunk),
                 None => {
                     assert!(self.rest.is_empty(), "half a frame");
@@ -85,9 +78,7 @@ async fn a_job_is_seen_on_the_sessions_stream_from_queued_to_completed_with_ids(
 async fn nothing_between_us_and_the_reader_is_invited_to_hold_frames_back() {
     let gateway = Gateway::start().await;
     let user = gateway.user().await;
-    let request = user
-        .ask(Method::GET, "/v1/events")
-        .header("accept-encoding", "br, gzip, zstd");
+    let request = user.ask(Method::GET, "/v1/events").header("accept-encoding", "br, gzip, zstd");
     let response = request.send().await.unwrap();
     let header = |name: &str| response.headers()[name].to_str().unwrap();
     assert_eq!(header("content-type"), "text/event-stream");
@@ -103,40 +94,23 @@ async fn nothing_between_us_and_the_reader_is_invited_to_hold_frames_back() {
 async fn the_header_wins_over_the_query_and_nonsense_in_either_is_a_reset() {
     let gateway = Gateway::start().await;
     let user = gateway.user().await;
-    let old = Events::of(&user, "/v1/events")
-        .await
-        .next()
-        .await
-        .unwrap()
-        .id
-        .unwrap();
+    let old = Events::of(&user, "/v1/events").await.next().await.unwrap().id.unwrap();
     user.job("a fox").await;
     let with_query = format!("/v1/events?cursor={old}");
     let mut resumed = Events::of(&user, &with_query).await;
     let sync = resumed.next().await.unwrap();
-    assert_eq!(
-        (sync.word("mode"), &sync.data["replay"]),
-        ("resumed", &1.into())
-    );
+    assert_eq!((sync.word("mode"), &sync.data["replay"]), ("resumed", &1.into()));
     let new = resumed.next().await.unwrap().id.unwrap();
 
     let last_event_id = async |value: &[u8]| {
-        let request = user
-            .ask(Method::GET, &with_query)
-            .header("last-event-id", value);
-        Events::answer(request.send().await.unwrap())
-            .next()
-            .await
-            .unwrap()
+        let request = user.ask(Method::GET, &with_query).header("last-event-id", value);
+        Events::answer(request.send().await.unwrap()).next().await.unwrap()
     };
     let sync = last_event_id(new.as_bytes()).await;
     assert_eq!((sync.word("mode"), sync.word("at")), ("resumed", &*new));
     for nonsense in [&b"abc"[..], b"\xff\xfe", b"1-AAAAAAAA"] {
         let sync = last_event_id(nonsense).await;
-        assert_eq!(
-            (sync.word("mode"), sync.word("cause")),
-            ("reset", "malformed")
-        );
+        assert_eq!((sync.word("mode"), sync.word("cause")), ("reset", "malformed"));
     }
     let huge = format!("/v1/events?cursor={}", "7".repeat(10_000));
     let sync = Events::of(&user, &huge).await.next().await.unwrap();
@@ -154,24 +128,12 @@ async fn a_browser_at_the_limit_gets_a_farewell_and_a_program_gets_a_status() {
     let bye = second.next().await.unwrap();
     assert_eq!((&*bye.event, bye.word("reason")), ("bye", "limit"));
     assert_eq!(second.next().await, None);
-    let refused = user
-        .ask(Method::GET, "/v1/events?errors=http")
-        .send()
-        .await
-        .unwrap();
+    let refused = user.ask(Method::GET, "/v1/events?errors=http").send().await.unwrap();
     assert!(refused.headers().contains_key("retry-after"));
     problem_of(refused, 429, "too_many_streams").await;
     // The oldest is unharmed, and another session is not concerned.
     let other = gateway.user().await;
-    assert_eq!(
-        Events::of(&other, "/v1/events")
-            .await
-            .next()
-            .await
-            .unwrap()
-            .event,
-        "sync"
-    );
+    assert_eq!(Events::of(&other, "/v1/events").await.next().await.unwrap().event, "sync");
     user.job("a fox").await;
     assert_eq!(first.next().await.unwrap().event, "queued");
 }
@@ -182,10 +144,7 @@ async fn without_redis_a_browser_gets_a_farewell_and_a_program_gets_503() {
     let token = gateway.user().await.token;
     let ask = |gateway: &Gateway, path: &str| gateway.ask(Method::GET, path).bearer_auth(&token);
     // The token is remembered from here on, so that only the stream needs Redis.
-    assert_eq!(
-        ask(&gateway, "/v1/jobs").send().await.unwrap().status(),
-        200
-    );
+    assert_eq!(ask(&gateway, "/v1/jobs").send().await.unwrap().status(), 200);
     gateway.redis.kill();
     let mut browser = Events::answer(ask(&gateway, "/v1/events").send().await.unwrap());
     let program = ask(&gateway, "/v1/events?errors=http").send();
@@ -227,12 +186,7 @@ async fn a_reader_that_half_closes_gives_its_place_back() {
 async fn a_reader_that_stalls_holds_up_nobody_and_is_ended_and_resumes_without_a_hole() {
     let gateway = Gateway::start().await;
     let user = gateway.user().await;
-    let session = gateway
-        .store
-        .verify_token(&user.token)
-        .await
-        .unwrap()
-        .unwrap();
+    let session = gateway.store.verify_token(&user.token).await.unwrap().unwrap();
     let mut stalled = Events::of(&user, "/v1/events").await;
     let mut cursor = stalled.next().await.unwrap().id.unwrap();
     let mut witness = Events::of(&user, "/v1/events").await;
@@ -272,32 +226,19 @@ async fn a_jobs_stream_shows_the_job_as_the_api_does_and_only_to_its_session() {
     let path = format!("/v1/jobs/{job}/events");
     let mut events = Events::of(&user, &path).await;
     let snapshot = events.next().await.unwrap();
-    assert_eq!(
-        (&*snapshot.event, snapshot.id.as_deref()),
-        ("snapshot", Some("1"))
-    );
-    assert_eq!(
-        snapshot.data,
-        user.get(&format!("/v1/jobs/{job}"), 200).await
-    );
+    assert_eq!((&*snapshot.event, snapshot.id.as_deref()), ("snapshot", Some("1")));
+    assert_eq!(snapshot.data, user.get(&format!("/v1/jobs/{job}"), 200).await);
 
     let lease = worker.claim().await;
     worker.complete(&lease, b"picture").await;
     assert_eq!(events.find("completed").await.word("job"), job);
     let bye = events.next().await.unwrap();
-    assert_eq!(
-        (bye.word("reason"), &bye.data["final"]),
-        ("done", &true.into())
-    );
+    assert_eq!((bye.word("reason"), &bye.data["final"]), ("done", &true.into()));
     assert_eq!(events.next().await, None);
 
     let refused = stranger.ask(Method::GET, &path).send().await.unwrap();
     problem_of(refused, 404, "job_not_found").await;
-    let refused = user
-        .ask(Method::GET, "/v1/jobs/nonsense/events")
-        .send()
-        .await
-        .unwrap();
+    let refused = user.ask(Method::GET, "/v1/jobs/nonsense/events").send().await.unwrap();
     problem_of(refused, 404, "job_not_found").await;
     for path in ["/v1/events", &path] {
         let refused = gateway.ask(Method::GET, path).send().await.unwrap();

@@ -69,14 +69,11 @@ impl Schedule {
         } else {
             self.world.append_unheard(&session, "preview", "j", v);
         }
-        let newest = self
-            .world
-            .run(&["LRANGE", &key("stream", &session), "-1", "-1"]);
+        let newest = self.world.run(&["LRANGE", &key("stream", &session), "-1", "-1"]);
         let (id, rest) = newest[0].split_once(' ').unwrap();
         let n = id.parse::<Cursor>().unwrap().n;
         let nonce = rest.split(' ').next().unwrap();
-        self.before
-            .insert(id.to_owned(), format!("{}-{nonce}", n - 1));
+        self.before.insert(id.to_owned(), format!("{}-{nonce}", n - 1));
     }
 
     fn head(&mut self) -> Option<String> {
@@ -146,10 +143,7 @@ impl Schedule {
             "ping" => assert_eq!(id, client.at, "a ping from elsewhere"),
             "bye" => client.reader = None,
             _ => {
-                let (id, at) = (
-                    id.unwrap().to_string(),
-                    client.at.as_ref().unwrap().to_string(),
-                );
+                let (id, at) = (id.unwrap().to_string(), client.at.as_ref().unwrap().to_string());
                 assert_eq!(self.before.get(&id), Some(&at), "{id} does not follow {at}");
                 client.events += 1;
                 client.at = Some(id.parse().unwrap());
@@ -164,10 +158,7 @@ impl Schedule {
         for who in 0..READERS {
             let patience = tokio::time::Instant::now() + Duration::from_secs(20);
             while self.clients[who].at.as_ref() != Some(&head) {
-                assert!(
-                    tokio::time::Instant::now() < patience,
-                    "client {who} is stuck"
-                );
+                assert!(tokio::time::Instant::now() < patience, "client {who} is stuck");
                 if self.clients[who].reader.is_none() {
                     let cursor = self.clients[who].at.as_ref().map(Cursor::to_string);
                     let reader = self.gateways[0].open(&self.session, cursor.as_deref());
@@ -196,16 +187,10 @@ async fn run(seed: u64) -> (usize, usize) {
 
 #[tokio::test]
 async fn no_schedule_of_losses_shows_a_gap_or_a_duplicate_without_a_reset() {
-    let number = |name: &str| {
-        std::env::var(name)
-            .ok()
-            .map(|text| text.parse::<u64>().unwrap())
-    };
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let seeds: Vec<u64> = match number("FRAMEWIRE_SCHEDULE_SEED") {
         Some(seed) => vec![seed],
-        None => (0..number("FRAMEWIRE_SCHEDULES").unwrap_or(6))
-            .map(|_| rand::random())
-            .collect(),
+        None => (0..number("FRAMEWIRE_SCHEDULES").unwrap_or(6)).map(|_| rand::random()).collect(),
     };
     let (mut events, mut resets) = (0, 0);
     for seed in &seeds {
@@ -214,8 +199,5 @@ async fn no_schedule_of_losses_shows_a_gap_or_a_duplicate_without_a_reset() {
         println!("{} events, {} resets", seen.0, seen.1);
         (events, resets) = (events + seen.0, resets + seen.1);
     }
-    assert!(
-        events > 50 * seeds.len() && resets > 0,
-        "{events}, {resets}: nothing was tried"
-    );
+    assert!(events > 50 * seeds.len() && resets > 0, "{events}, {resets}: nothing was tried");
 }

@@ -12,11 +12,7 @@ const LINGER: Duration = Duration::from_secs(10);
 const EVENT: &str = "1-aaaaaaaa - queued j\n{\"v\":1}";
 
 fn hub() -> std::sync::Arc<Hub> {
-    Hub::new(Limits {
-        per_session_max: 8,
-        readers_max: 100,
-        linger: LINGER,
-    })
+    Hub::new(Limits { per_session_max: 8, readers_max: 100, linger: LINGER })
 }
 
 /// Gives the generation that a reader finds, if that is what it finds.
@@ -38,15 +34,8 @@ fn a_reader_may_not_read_before_redis_has_acknowledged_its_session() {
     hub.acknowledge(3, &work.subscribe);
     assert_eq!(generation(&early, 0), Some(3));
     let late = hub.sit(&session, Purpose::Stream).unwrap();
-    assert_eq!(
-        generation(&late, 0),
-        Some(3),
-        "acknowledged is acknowledged for all"
-    );
-    assert!(
-        hub.take_work(Instant::now()).subscribe.is_empty(),
-        "one is enough"
-    );
+    assert_eq!(generation(&late, 0), Some(3), "acknowledged is acknowledged for all");
+    assert!(hub.take_work(Instant::now()).subscribe.is_empty(), "one is enough");
 }
 
 #[test]
@@ -56,17 +45,9 @@ fn whoever_joined_under_a_lost_connection_has_to_join_again_before_it_hears_more
     hub.acknowledge(1, &hub.take_work(Instant::now()).subscribe);
     hub.deliver(&session, EVENT);
     hub.lose();
-    assert_eq!(
-        generation(&seat, 1),
-        Some(0),
-        "what was heard before comes again with the read"
-    );
+    assert_eq!(generation(&seat, 1), Some(0), "what was heard before comes again with the read");
     let work = hub.take_work(Instant::now());
-    assert_eq!(
-        work.subscribe,
-        std::slice::from_ref(&session),
-        "wanted again"
-    );
+    assert_eq!(work.subscribe, std::slice::from_ref(&session), "wanted again");
     hub.acknowledge(2, &work.subscribe);
     assert_eq!(generation(&seat, 1), Some(2));
     assert!(matches!(seat.reader().take(2), Taken::Told(_)));
@@ -82,16 +63,10 @@ fn a_session_is_left_only_when_nobody_came_back_for_the_whole_time() {
     let again_at = hub.take_work(start).again_at.unwrap();
     assert!(again_at >= start + LINGER);
     let back = hub.sit(&session, Purpose::Stream).unwrap();
-    assert!(
-        hub.take_work(again_at).unsubscribe.is_empty(),
-        "somebody came back"
-    );
+    assert!(hub.take_work(again_at).unsubscribe.is_empty(), "somebody came back");
     drop(back);
     let again_at = Instant::now() + LINGER;
-    assert_eq!(
-        hub.take_work(again_at).unsubscribe,
-        std::slice::from_ref(&session)
-    );
+    assert_eq!(hub.take_work(again_at).unsubscribe, std::slice::from_ref(&session));
     // Who comes now wants it anew: the tail has yet to say good-bye.
     let seat = hub.sit(&session, Purpose::Stream).unwrap();
     assert_eq!(generation(&seat, 0), Some(0));
@@ -101,9 +76,8 @@ fn a_session_is_left_only_when_nobody_came_back_for_the_whole_time() {
 #[test]
 fn all_sessions_are_asked_for_in_batches() {
     let hub = hub();
-    let seats: Vec<Seat> = (0..100)
-        .map(|_| hub.sit(&session(), Purpose::Stream).unwrap())
-        .collect();
+    let seats: Vec<Seat> =
+        (0..100).map(|_| hub.sit(&session(), Purpose::Stream).unwrap()).collect();
     assert_eq!(hub.take_work(Instant::now()).subscribe.len(), 100);
     hub.lose();
     assert_eq!(hub.take_work(Instant::now()).subscribe.len(), 100);
@@ -126,13 +100,9 @@ fn readers_that_come_and_go_during_an_outage_leave_nothing_behind() {
 #[test]
 fn streams_and_waiting_requests_have_limits_of_their_own() {
     let (hub, session) = (hub(), session());
-    let streams: Vec<_> = (0..8)
-        .map(|_| hub.sit(&session, Purpose::Stream).unwrap())
-        .collect();
+    let streams: Vec<_> = (0..8).map(|_| hub.sit(&session, Purpose::Stream).unwrap()).collect();
     assert!(hub.sit(&session, Purpose::Stream).is_err());
-    let waits: Vec<_> = (0..8)
-        .map(|_| hub.sit(&session, Purpose::Wait).unwrap())
-        .collect();
+    let waits: Vec<_> = (0..8).map(|_| hub.sit(&session, Purpose::Wait).unwrap()).collect();
     assert!(hub.sit(&session, Purpose::Wait).is_err());
     drop((streams, waits));
     assert_eq!(hub.readers(), 0);
@@ -140,11 +110,7 @@ fn streams_and_waiting_requests_have_limits_of_their_own() {
 
 #[test]
 fn seats_taken_and_left_by_many_threads_all_come_back() {
-    let hub = Hub::new(Limits {
-        per_session_max: 4,
-        readers_max: 20,
-        linger: LINGER,
-    });
+    let hub = Hub::new(Limits { per_session_max: 4, readers_max: 20, linger: LINGER });
     let sessions: Vec<_> = (0..8).map(|_| session()).collect();
     std::thread::scope(|scope| {
         for _ in 0..8 {

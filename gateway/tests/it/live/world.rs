@@ -75,6 +75,7 @@ impl World {
         let options = RedisOptions {
             url: self.redis.url(),
             call_timeout: Duration::from_secs(2),
+            durability: framewire_shared::store::operate::Durability::Relaxed,
         };
         Store::open(options, framewire_shared::store::QueueOptions::default()).unwrap()
     }
@@ -96,25 +97,18 @@ impl World {
     pub(crate) fn append_unheard(&mut self, session: &SessionId, kind: &str, job: &str, v: u64) {
         let mute = PRELUDE.replace("redis.call('PUBLISH', stream, event) --@publish", "");
         assert_ne!(mute, PRELUDE, "the prelude's publish line has changed");
-        self.wire.eval(
-            &mute,
-            EMIT,
-            &[session.as_str(), job, kind, &v.to_string(), "{}"],
-        );
+        self.wire.eval(&mute, EMIT, &[session.as_str(), job, kind, &v.to_string(), "{}"]);
     }
 
     /// Publishes an ephemeral event.
     pub(crate) fn whisper(&mut self, session: &SessionId, kind: &str, job: &str, v: u64) {
         let arguments = [session.as_str(), job, kind, &v.to_string(), "{}"];
-        self.wire
-            .eval(PRELUDE, &EMIT.replace("emit", "whisper"), &arguments);
+        self.wire.eval(PRELUDE, &EMIT.replace("emit", "whisper"), &arguments);
     }
 
     /// Tells the head of a session's stream.
     pub(crate) fn head(&mut self, session: &SessionId) -> Cursor {
-        let words = self
-            .wire
-            .run(&["HMGET", &key("streamhead", session), "n", "u"]);
+        let words = self.wire.run(&["HMGET", &key("streamhead", session), "n", "u"]);
         format!("{}-{}", words[0], words[1]).parse().unwrap()
     }
 
@@ -172,19 +166,12 @@ impl Gateway {
     pub(crate) fn new(store: Store, options: LiveOptions) -> Self {
         let shutdown = Shutdown::new();
         let (live, tasks) = Live::start(store, options, &shutdown);
-        Self {
-            live,
-            shutdown,
-            _tasks: tasks,
-        }
+        Self { live, shutdown, _tasks: tasks }
     }
 
     /// Opens a stream; the position is text, as in a request.
     pub(crate) fn open(&self, session: &SessionId, cursor: Option<&str>) -> Reader {
-        let stream = self
-            .live
-            .session_stream(session, Asked::read(cursor))
-            .unwrap();
+        let stream = self.live.session_stream(session, Asked::read(cursor)).unwrap();
         Reader::new(stream)
     }
 
@@ -205,10 +192,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(stream: Subscription) -> Self {
-        Self {
-            stream,
-            cursor: None,
-        }
+        Self { stream, cursor: None }
     }
 
     /// Waits for the next frame; panics at the end of the stream.
@@ -228,9 +212,7 @@ impl Reader {
 
     /// Takes a frame if there is one already, without waiting for anything but Redis.
     pub(crate) async fn next_within(&mut self, patience: Duration) -> Option<Frame> {
-        let frame = tokio::time::timeout(patience, self.stream.next())
-            .await
-            .ok()??;
+        let frame = tokio::time::timeout(patience, self.stream.next()).await.ok()??;
         let frame = Frame::parse(&frame);
         if let Some(id) = &frame.id {
             self.cursor = Some(id.clone());
@@ -263,15 +245,8 @@ impl Frame {
     /// Reads a frame, and checks what must hold of every one.
     pub(crate) fn parse(bytes: &Bytes) -> Self {
         let text = std::str::from_utf8(bytes).unwrap();
-        let lines = text
-            .strip_suffix("\n\n")
-            .expect("a frame ends with an empty line");
-        let mut frame = Self {
-            id: None,
-            event: String::new(),
-            data: Value::Null,
-            retry_ms: None,
-        };
+        let lines = text.strip_suffix("\n\n").expect("a frame ends with an empty line");
+        let mut frame = Self { id: None, event: String::new(), data: Value::Null, retry_ms: None };
         for line in lines.split('\n') {
             assert!(!line.contains('\r') && !line.is_empty(), "{text:?}");
             match line.split_once(": ").expect("a field with a value") {
@@ -282,10 +257,7 @@ impl Frame {
                 field => panic!("{field:?} in {text:?}"),
             }
         }
-        assert!(
-            frame.data.is_object() && !frame.event.is_empty(),
-            "{text:?}"
-        );
+        assert!(frame.data.is_object() && !frame.event.is_empty(), "{text:?}");
         frame
     }
 
@@ -322,11 +294,7 @@ impl Wire {
         v: u64,
         body: &str,
     ) {
-        self.eval(
-            PRELUDE,
-            EMIT,
-            &[session.as_str(), job, kind, &v.to_string(), body],
-        );
+        self.eval(PRELUDE, EMIT, &[session.as_str(), job, kind, &v.to_string(), body]);
     }
 
     fn eval(&mut self, prelude: &str, call: &str, arguments: &[&str]) {

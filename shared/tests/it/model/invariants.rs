@@ -25,20 +25,13 @@ pub(super) struct Load {
 }
 
 fn members(redis: &mut Connection, key: &str) -> HashSet<String> {
-    let all: Vec<String> = redis::cmd("ZRANGE")
-        .arg(format!("{ROOT}{key}"))
-        .arg(0)
-        .arg(-1)
-        .query(redis)
-        .unwrap();
+    let all: Vec<String> =
+        redis::cmd("ZRANGE").arg(format!("{ROOT}{key}")).arg(0).arg(-1).query(redis).unwrap();
     all.into_iter().collect()
 }
 
 fn set(redis: &mut Connection, key: &str) -> HashSet<String> {
-    redis::cmd("SMEMBERS")
-        .arg(format!("{ROOT}{key}"))
-        .query(redis)
-        .unwrap()
+    redis::cmd("SMEMBERS").arg(format!("{ROOT}{key}")).query(redis).unwrap()
 }
 
 pub(super) fn is_out(redis: &mut Connection, job: &JobId) -> bool {
@@ -47,9 +40,7 @@ pub(super) fn is_out(redis: &mut Connection, job: &JobId) -> bool {
 
 fn window(redis: &mut Connection) -> HashSet<String> {
     let classes = Priority::ALL.iter();
-    classes
-        .flat_map(|class| members(redis, &format!("ready:default:{}", class.as_str())))
-        .collect()
+    classes.flat_map(|class| members(redis, &format!("ready:default:{}", class.as_str()))).collect()
 }
 
 /// Lists jobs popped longer than the grace ago, unclaimed, and not offered again.
@@ -70,27 +61,18 @@ pub(super) fn popped_and_unclaimed(redis: &mut Connection, now: u64) -> Vec<Stri
 pub(super) fn offered_or_gone(redis: &mut Connection, jobs: &[String]) {
     let (out, offered) = (members(redis, "out:default"), window(redis));
     for job in jobs {
-        assert!(
-            !out.contains(job) || offered.contains(job),
-            "the sweep left {job} popped"
-        );
+        assert!(!out.contains(job) || offered.contains(job), "the sweep left {job} popped");
     }
 }
 
 /// Compares one stored job with its pure twin.
 pub(super) fn same(redis: &mut Connection, job: &PureJob, command: &Command) {
-    let fields: HashMap<String, String> = redis::cmd("HGETALL")
-        .arg(format!("{ROOT}job:{}", job.id))
-        .query(redis)
-        .unwrap();
+    let fields: HashMap<String, String> =
+        redis::cmd("HGETALL").arg(format!("{ROOT}job:{}", job.id)).query(redis).unwrap();
     let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
-    assert_eq!(
-        field("state"),
-        job.state.as_str(),
-        "{} after {command:?}",
-        job.id
-    );
-    let counts = ["fence", "attempt_count", "retry_count", "losses"].map(field);
+    assert_eq!(field("state"), job.state.as_str(), "{} after {command:?}", job.id);
+    let count = |name| fields.get(name).cloned().unwrap_or_else(|| "0".to_owned());
+    let counts = ["fence", "attempt_count", "retry_count", "losses"].map(count);
     let expected = [
         job.fence.to_string(),
         job.attempt_count.to_string(),
@@ -98,21 +80,9 @@ pub(super) fn same(redis: &mut Connection, job: &PureJob, command: &Command) {
         job.losses.to_string(),
     ];
     assert_eq!(counts, expected, "{} after {command:?}", job.id);
-    assert_eq!(
-        !field("cancel_requested").is_empty(),
-        job.cancel_requested,
-        "after {command:?}"
-    );
-    let ttl: i64 = redis::cmd("PTTL")
-        .arg(format!("{ROOT}job:{}", job.id))
-        .query(redis)
-        .unwrap();
-    assert_eq!(
-        ttl > 0,
-        job.state.is_terminal(),
-        "lifetime of {} after {command:?}",
-        job.id
-    );
+    assert_eq!(!field("cancel_requested").is_empty(), job.cancel_requested, "after {command:?}");
+    let ttl: i64 = redis::cmd("PTTL").arg(format!("{ROOT}job:{}", job.id)).query(redis).unwrap();
+    assert_eq!(ttl > 0, job.state.is_terminal(), "lifetime of {} after {command:?}", job.id);
 }
 
 /// Checks that a session's stream is one dense chain with as many events as expected.
@@ -128,24 +98,13 @@ pub(super) fn same_stream(
         .arg(-1)
         .query(redis)
         .unwrap();
-    let events: Vec<Event<'_>> = events
-        .iter()
-        .map(|text| Event::parse(text).expect("an event"))
-        .collect();
-    let newest = events
-        .last()
-        .and_then(|event| event.place.as_ref())
-        .map_or(0, |p| p.at.n);
-    assert_eq!(
-        newest, expected as u64,
-        "events of {session} after {command:?}"
-    );
+    let events: Vec<Event<'_>> =
+        events.iter().map(|text| Event::parse(text).expect("an event")).collect();
+    let newest = events.last().and_then(|event| event.place.as_ref()).map_or(0, |p| p.at.n);
+    assert_eq!(newest, expected as u64, "events of {session} after {command:?}");
     for pair in events.windows(2) {
         let [before, after] = [&pair[0], &pair[1]].map(|event| event.place.as_ref().unwrap());
-        assert!(
-            after.follows(&before.at),
-            "{after:?} does not follow {before:?}"
-        );
+        assert!(after.follows(&before.at), "{after:?} does not follow {before:?}");
     }
     for event in &events {
         let data: serde_json::Value = serde_json::from_str(event.data).expect("JSON");
@@ -171,52 +130,29 @@ pub(super) fn check(
         queue.extend(members(redis, &format!("queue:default:{}", class.as_str())));
         ready.extend(members(redis, &format!("ready:default:{}", class.as_str())));
     }
-    assert!(
-        ready.is_subset(&out),
-        "the window holds what was not admitted, after {command:?}"
-    );
+    assert!(ready.is_subset(&out), "the window holds what was not admitted, after {command:?}");
 
-    let mut load = Load {
-        pool: out.len() + lease.len(),
-        sessions: [0; super::SESSIONS],
-    };
+    let mut load = Load { pool: out.len() + lease.len(), sessions: [0; super::SESSIONS] };
     let mut live = HashSet::new();
     let mut waiting = HashSet::new();
     for (index, session) in sessions.iter().enumerate() {
         let its = set(redis, &format!("live:{session}"));
         load.sessions[index] = its.len();
         let allowed = SESSION_CAP.max(before.sessions[index]);
-        assert!(
-            its.len() <= allowed,
-            "{session} runs {} after {command:?}",
-            its.len()
-        );
+        assert!(its.len() <= allowed, "{session} runs {} after {command:?}", its.len());
         live.extend(its);
         waiting.extend(check_lines(redis, session, load.sessions[index], command));
         let active = members(redis, &format!("active:{session}"));
-        let unfinished = pure
-            .jobs
-            .iter()
-            .filter(|job| job.session == *session && !job.state.is_terminal());
-        assert_eq!(
-            active,
-            unfinished.map(|job| job.id.to_string()).collect(),
-            "after {command:?}"
-        );
+        let unfinished =
+            pure.jobs.iter().filter(|job| job.session == *session && !job.state.is_terminal());
+        assert_eq!(active, unfinished.map(|job| job.id.to_string()).collect(), "after {command:?}");
     }
     let allowed = (pure.capacity as usize).max(before.pool);
-    assert!(
-        load.pool <= allowed,
-        "{} of {allowed} slots after {command:?}",
-        load.pool
-    );
+    assert!(load.pool <= allowed, "{} of {allowed} slots after {command:?}", load.pool);
     if load.pool < pure.capacity as usize {
         for class in Priority::ALL {
             let turn = members(redis, &format!("turn:default:{}", class.as_str()));
-            assert!(
-                turn.is_empty(),
-                "{turn:?} wait although they could run, after {command:?}"
-            );
+            assert!(turn.is_empty(), "{turn:?} wait although they could run, after {command:?}");
         }
     }
 
@@ -225,10 +161,9 @@ pub(super) fn check(
         let is_in = [&queue, &waiting, &out, &delayed, &lease, &live].map(|all| all.contains(id));
         let allowed: &[[bool; 6]] = match (job.state, job.place) {
             (State::Queued, Place::Delayed(_)) => &[[false, false, false, true, false, false]],
-            (State::Queued, Place::Line) => &[
-                [true, true, false, false, false, false],
-                [true, false, true, false, false, true],
-            ],
+            (State::Queued, Place::Line) => {
+                &[[true, true, false, false, false, false], [true, false, true, false, false, true]]
+            }
             (state, _) if state.is_running() => &[[false, false, false, false, true, true]],
             _ => &[[false; 6]],
         };
@@ -237,16 +172,8 @@ pub(super) fn check(
             "{job:?}\nis in [queue, wait, out, delayed, lease, live] = {is_in:?} after {command:?}"
         );
         let must_start = job.state == State::Queued && job.run_by.is_some();
-        assert_eq!(
-            deadline.contains(id),
-            must_start,
-            "deadline of {job:?} after {command:?}"
-        );
-        assert_eq!(
-            dead.contains(id),
-            job.state == State::Failed,
-            "dead letter after {command:?}"
-        );
+        assert_eq!(deadline.contains(id), must_start, "deadline of {job:?} after {command:?}");
+        assert_eq!(dead.contains(id), job.state == State::Failed, "dead letter after {command:?}");
     }
     check_types(redis);
     load
@@ -273,10 +200,7 @@ fn check_lines(
             "{session} in {line}: waits {}, turn {has_turn}, held {is_held}, after {command:?}",
             its.len()
         );
-        assert!(
-            !is_held || running >= SESSION_CAP,
-            "held under its cap after {command:?}"
-        );
+        assert!(!is_held || running >= SESSION_CAP, "held under its cap after {command:?}");
         waiting.extend(its);
     }
     waiting
@@ -293,10 +217,6 @@ fn check_types(redis: &mut Connection) {
         }
         let kind: String = redis::cmd("TYPE").arg(&key).query(redis).unwrap();
         let expected = keys::TYPES.iter().find(|(known, _)| *known == name);
-        assert_eq!(
-            expected.map(|(_, kind)| *kind),
-            Some(&*kind),
-            "{key} is not in the key table"
-        );
+        assert_eq!(expected.map(|(_, kind)| *kind), Some(&*kind), "{key} is not in the key table");
     }
 }

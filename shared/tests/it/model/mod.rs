@@ -35,64 +35,22 @@ const START_MS: u64 = 1_800_000_000_000;
 /// One step; numbers pick a job, a session or a pop among those there are.
 #[derive(Debug, Clone)]
 enum Command {
-    Submit {
-        session: usize,
-        priority: Priority,
-        start_within_s: Option<u64>,
-    },
+    Submit { session: usize, priority: Priority, start_within_s: Option<u64> },
     Pop,
-    Claim {
-        job: usize,
-    },
-    ClaimPopped {
-        pop: usize,
-    },
-    Advance {
-        job: usize,
-        uploading: bool,
-        stale: bool,
-    },
-    Note {
-        job: usize,
-        stale: bool,
-    },
-    Announce {
-        job: usize,
-        stale: bool,
-    },
-    Renew {
-        job: usize,
-        stale: bool,
-    },
-    Complete {
-        job: usize,
-        stale: bool,
-    },
-    Fail {
-        job: usize,
-        retry: bool,
-        stale: bool,
-    },
-    Release {
-        job: usize,
-        stale: bool,
-    },
-    Cancel {
-        job: usize,
-    },
-    CancelledByWorker {
-        job: usize,
-        stale: bool,
-    },
-    Retry {
-        job: usize,
-    },
-    Heartbeat {
-        slots: u32,
-    },
-    Pass {
-        ms: u64,
-    },
+    Claim { job: usize },
+    ClaimPopped { pop: usize },
+    Advance { job: usize, uploading: bool, stale: bool },
+    Note { job: usize, stale: bool },
+    Announce { job: usize, stale: bool },
+    Renew { job: usize, stale: bool },
+    Complete { job: usize, stale: bool },
+    Fail { job: usize, retry: bool, stale: bool },
+    Release { job: usize, stale: bool },
+    Cancel { job: usize },
+    CancelledByWorker { job: usize, stale: bool },
+    Retry { job: usize },
+    Heartbeat { slots: u32 },
+    Pass { ms: u64 },
     Sweep,
 }
 
@@ -147,15 +105,10 @@ pub(crate) fn pool() -> Pool {
 #[test]
 fn the_scripts_and_the_transition_table_agree_on_any_list_of_commands() {
     let server = std::rc::Rc::new(RedisServer::start());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _entered = runtime.enter();
     let store = server.store_with_clock(QueueOptions::default());
-    let cases = std::env::var("FRAMEWIRE_MODEL_CASES")
-        .ok()
-        .and_then(|n| n.parse().ok());
+    let cases = std::env::var("FRAMEWIRE_MODEL_CASES").ok().and_then(|n| n.parse().ok());
     let config = Config {
         cases: cases.unwrap_or(60),
         failure_persistence: None,
@@ -164,9 +117,7 @@ fn the_scripts_and_the_transition_table_agree_on_any_list_of_commands() {
     };
     let commands = prop::collection::vec(command(), 1..160);
     let outcome = TestRunner::new(config).run(&commands, |commands| {
-        let () = redis::cmd("FLUSHALL")
-            .query(&mut server.connection())
-            .unwrap();
+        let () = redis::cmd("FLUSHALL").query(&mut server.connection()).unwrap();
         let setter = server.clone();
         let mut world = World {
             redis: server.connection(),
@@ -197,27 +148,13 @@ impl World {
     fn lease(&self, job: usize, stale: bool) -> Option<(usize, Lease)> {
         let index = job.checked_rem(self.pure.jobs.len())?;
         let job = &self.pure.jobs[index];
-        let fence = if stale {
-            job.fence.wrapping_sub(1)
-        } else {
-            job.fence
-        };
-        Some((
-            index,
-            Lease {
-                job: job.id.clone(),
-                fence: Fence(fence),
-            },
-        ))
+        let fence = if stale { job.fence.wrapping_sub(1) } else { job.fence };
+        Some((index, Lease { job: job.id.clone(), fence: Fence(fence) }))
     }
 
     async fn step(&mut self, command: &Command) {
         match *command {
-            Command::Submit {
-                session,
-                priority,
-                start_within_s,
-            } => {
+            Command::Submit { session, priority, start_within_s } => {
                 self.submit(session, priority, start_within_s).await;
             }
             Command::Pop => self.pop(),
@@ -236,9 +173,7 @@ impl World {
             Command::Heartbeat { slots } => {
                 let life = Duration::from_secs(40);
                 let pool = pool();
-                let real = self
-                    .store
-                    .heartbeat(Cell::FIRST, &pool, &self.worker, slots, life);
+                let real = self.store.heartbeat(Cell::FIRST, &pool, &self.worker, slots, life);
                 assert_eq!(real.await.unwrap(), slots);
                 self.pure.heartbeat(slots, life);
             }
@@ -306,11 +241,7 @@ impl World {
         let job = &mut self.pure.jobs[index];
         let (state, owned) = (job.state, !stale && job.state.is_running());
         let lost = Some(state);
-        let asked = if job.cancel_requested {
-            Noted::Cancel
-        } else {
-            Noted::Noted
-        };
+        let asked = if job.cancel_requested { Noted::Cancel } else { Noted::Noted };
         match *command {
             Command::Advance { uploading, .. } => {
                 let (stage, verb) = match uploading {
@@ -333,13 +264,8 @@ impl World {
                 assert_eq!(real, expected);
             }
             Command::Note { .. } => {
-                let progress = Progress {
-                    stage: state,
-                    step: 1,
-                    steps: 2,
-                    fraction: 0.5,
-                    eta_ms: None,
-                };
+                let progress =
+                    Progress { stage: state, step: 1, steps: 2, fraction: 0.5, eta_ms: None };
                 let real = self.store.progress(&lease, &progress).await.unwrap();
                 assert_eq!(real, if owned { asked } else { Noted::Lost(lost) });
             }
@@ -352,28 +278,22 @@ impl World {
                 assert_eq!(real, if owned { asked } else { Noted::Lost(lost) });
             }
             Command::Renew { .. } => {
-                let real = self
-                    .store
-                    .renew(Cell::FIRST, std::slice::from_ref(&lease))
-                    .await;
+                let real = self.store.renew(Cell::FIRST, std::slice::from_ref(&lease)).await;
                 let lasts = now - job.locked_at <= 600_000;
                 let expected = match (owned, lasts) {
                     (false, _) => Renewal::Lost,
                     (true, false) => Renewal::Overtime,
                     (true, true) => {
                         job.lease_until = now + 8_000;
-                        if job.cancel_requested {
-                            Renewal::Cancel
-                        } else {
-                            Renewal::Renewed
-                        }
+                        if job.cancel_requested { Renewal::Cancel } else { Renewal::Renewed }
                     }
                 };
                 assert_eq!(real.unwrap(), [expected]);
             }
             Command::Complete { .. } => {
                 let ms = Duration::from_millis(1);
-                let real = self.store.complete(&lease, ms, ms).await.unwrap();
+                let frames = [frame(&lease, 0)];
+                let real = self.store.complete(&lease, &frames, ms, ms).await.unwrap();
                 let expected = match owned {
                     _ if !stale && state == State::Completed => Completed::Completed,
                     false => Completed::Lost(lost),
@@ -435,10 +355,7 @@ impl World {
     }
 
     async fn submit(&mut self, session: usize, priority: Priority, within_s: Option<u64>) {
-        let id = JobId::new(
-            Cell::FIRST,
-            Uuid::from_u128(self.pure.jobs.len() as u128 + 1),
-        );
+        let id = JobId::new(Cell::FIRST, Uuid::from_u128(self.pure.jobs.len() as u128 + 1));
         let session = self.sessions[session].clone();
         let (pool, input) = (pool(), prompt("x"));
         let start_within = within_s.map(Duration::from_secs);
@@ -462,10 +379,8 @@ impl World {
     fn pop(&mut self) {
         for class in Priority::ALL {
             let window = format!("fw:{{c0}}:ready:default:{}", class.as_str());
-            let popped: Vec<String> = redis::cmd("ZPOPMIN")
-                .arg(window)
-                .query(&mut self.redis)
-                .unwrap();
+            let popped: Vec<String> =
+                redis::cmd("ZPOPMIN").arg(window).query(&mut self.redis).unwrap();
             if let Some(job) = popped.first() {
                 self.popped.push(job.parse().unwrap());
                 return;
@@ -480,13 +395,8 @@ impl World {
         let job = &mut self.pure.jobs[index];
         if admitted && job.state == State::Queued {
             job.claim(now);
-            let Claim::Claimed(claimed) = real else {
-                panic!("an admitted job was {real:?}")
-            };
-            assert_eq!(
-                (claimed.fence.0, claimed.attempt),
-                (job.fence, job.attempt_count)
-            );
+            let Claim::Claimed(claimed) = real else { panic!("an admitted job was {real:?}") };
+            assert_eq!((claimed.fence.0, claimed.attempt), (job.fence, job.attempt_count));
         } else {
             assert_eq!(real, Claim::Gone(Some(job.state)));
         }
@@ -500,13 +410,8 @@ impl World {
             let expected = self.pure.events_of(session);
             invariants::same_stream(&mut self.redis, session, expected, command);
         }
-        self.before = invariants::check(
-            &mut self.redis,
-            &self.pure,
-            &self.sessions,
-            self.before,
-            command,
-        );
+        self.before =
+            invariants::check(&mut self.redis, &self.pure, &self.sessions, self.before, command);
     }
 }
 

@@ -42,7 +42,10 @@ impl PureJob {
         self.state = state;
         match verb {
             Verb::Claim | Verb::Generate | Verb::Upload => {}
-            Verb::Complete => self.tell("completed"),
+            Verb::Complete => {
+                self.tell("frame-ready");
+                self.tell("completed");
+            }
             Verb::FailForNow => self.tell("queued"),
             Verb::FailForGood | Verb::LapseForGood | Verb::Expire => self.tell("failed"),
             Verb::Cancel => self.tell("cancelled"),
@@ -89,12 +92,7 @@ pub(crate) struct Pure {
 
 impl Pure {
     pub(crate) fn new(now: u64) -> Self {
-        Self {
-            now,
-            jobs: Vec::new(),
-            capacity: 0,
-            heard_until: 0,
-        }
+        Self { now, jobs: Vec::new(), capacity: 0, heard_until: 0 }
     }
 
     pub(crate) fn find(&self, id: &JobId) -> usize {
@@ -121,11 +119,7 @@ impl Pure {
 
     pub(crate) fn heartbeat(&mut self, slots: u32, life: Duration) {
         self.capacity = slots;
-        self.heard_until = if slots > 0 {
-            self.now + life.as_millis() as u64
-        } else {
-            0
-        };
+        self.heard_until = if slots > 0 { self.now + life.as_millis() as u64 } else { 0 };
     }
 
     /// Mends what the sweep mends; gives (due, lapsed, expired).
@@ -142,11 +136,7 @@ impl Pure {
                     job.go(Verb::Cancel);
                 } else {
                     job.losses += 1;
-                    let verb = if job.losses >= 3 {
-                        Verb::LapseForGood
-                    } else {
-                        Verb::Lapse
-                    };
+                    let verb = if job.losses >= 3 { Verb::LapseForGood } else { Verb::Lapse };
                     job.go(verb);
                 }
             }
@@ -166,10 +156,6 @@ impl Pure {
 
     /// Counts the durable events of a session.
     pub(crate) fn events_of(&self, session: &SessionId) -> usize {
-        self.jobs
-            .iter()
-            .filter(|job| job.session == *session)
-            .map(|job| job.events.len())
-            .sum()
+        self.jobs.iter().filter(|job| job.session == *session).map(|job| job.events.len()).sum()
     }
 }

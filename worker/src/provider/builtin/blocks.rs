@@ -8,12 +8,8 @@ use super::paint::View;
 use super::palette::{Rgb, glow, mix};
 
 /// Colours of lit windows; the last ones are signs.
-const WINDOWS: [Rgb; 4] = [
-    [1.0, 0.80, 0.48],
-    [1.0, 0.90, 0.70],
-    [0.42, 0.92, 1.0],
-    [1.0, 0.42, 0.76],
-];
+const WINDOWS: [Rgb; 4] =
+    [[1.0, 0.80, 0.48], [1.0, 0.90, 0.70], [0.42, 0.92, 1.0], [1.0, 0.42, 0.76]];
 
 struct House {
     left: f32,
@@ -47,22 +43,11 @@ impl Blocks {
             let away = ((left + right) / 2.0 - centre) / half.max(0.3);
             let swell = 0.45 + 0.55 * (-away * away * 2.2).exp();
             let top = foot - tall * swell * dice.between(0.45, 1.15) - 0.08;
-            houses.push(House {
-                left,
-                right,
-                top,
-                taste: dice.between(0.0, 1.0),
-            });
+            houses.push(House { left, right, top, taste: dice.between(0.0, 1.0) });
             let gap = if dice.happens(0.2) { 0.02 } else { 0.0 };
             left = right + gap;
         }
-        Self {
-            houses,
-            foot,
-            depth,
-            window: 0.0085 * size,
-            salt: dice.roll() as u32,
-        }
+        Self { houses, foot, depth, window: 0.0085 * size, salt: dice.roll() as u32 }
     }
 
     fn house(&self, x: f32) -> Option<(usize, &House)> {
@@ -99,13 +84,7 @@ impl Blocks {
         if row < 1.0 || column < 1.0 || x > house.right - wide {
             return wall;
         }
-        let draw = |salt| {
-            speckle(
-                column as i32 + number as i32 * 64,
-                row as i32,
-                self.salt ^ salt,
-            )
-        };
+        let draw = |salt| speckle(column as i32 + number as i32 * 64, row as i32, self.salt ^ salt);
         let share = 0.18 + 0.42 * (house.taste * 7.0).fract();
         let colour = match (house.taste * 13.0).fract() {
             taste if taste > 0.80 => WINDOWS[2],
@@ -117,11 +96,7 @@ impl Blocks {
         };
         let blur = (pixel / wide).clamp(0.05, 0.5);
         let pane = inside(across - column, blur) * inside(down - row, blur * 0.6);
-        let lit = if draw(1) < share {
-            0.45 + 0.55 * draw(3)
-        } else {
-            0.0
-        };
+        let lit = if draw(1) < share { 0.45 + 0.55 * draw(3) } else { 0.0 };
         let sharp = smoothstep(1.1, 0.45, pixel / wide);
         let light = mix([share * 0.4; 3], [lit * pane; 3], sharp)[0];
         glow(wall, colour, light * (0.30 + 0.65 * self.depth))

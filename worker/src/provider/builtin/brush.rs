@@ -75,8 +75,7 @@ impl Brush<'_> {
     fn fill(&mut self, data: &str, place: Transform, colour: Rgb, opacity: f32) {
         if let Some(path) = shapes::outline(data) {
             let paint = plain(colour, opacity);
-            self.canvas
-                .fill_path(&path, &paint, FillRule::Winding, self.pixels(place), None);
+            self.canvas.fill_path(&path, &paint, FillRule::Winding, self.pixels(place), None);
         }
     }
 
@@ -84,13 +83,7 @@ impl Brush<'_> {
     pub(super) fn disc(&mut self, (x, y): (f32, f32), radius: f32, colour: Rgb, opacity: f32) {
         if let Some(path) = PathBuilder::from_circle(x, y, radius) {
             let place = self.pixels(Transform::identity());
-            self.canvas.fill_path(
-                &path,
-                &plain(colour, opacity),
-                FillRule::Winding,
-                place,
-                None,
-            );
+            self.canvas.fill_path(&path, &plain(colour, opacity), FillRule::Winding, place, None);
         }
     }
 
@@ -100,8 +93,7 @@ impl Brush<'_> {
         if let Some(path) = PathBuilder::from_circle(0.0, 0.0, size * 0.42) {
             let dark = scale(self.scene.colours.sky.at(0.1), 0.3);
             let paint = self.fade(Point::zero(), size * 0.42, dark, 0.45);
-            self.canvas
-                .fill_path(&path, &paint, FillRule::Winding, self.pixels(squeeze), None);
+            self.canvas.fill_path(&path, &paint, FillRule::Winding, self.pixels(squeeze), None);
         }
     }
 
@@ -110,8 +102,7 @@ impl Brush<'_> {
             let mut paint = self.fade(Point::from_xy(x, y), radius, [1.0, 0.86, 0.58], strength);
             paint.blend_mode = BlendMode::Screen;
             let place = self.pixels(Transform::identity());
-            self.canvas
-                .fill_path(&path, &paint, FillRule::Winding, place, None);
+            self.canvas.fill_path(&path, &paint, FillRule::Winding, place, None);
         }
     }
 
@@ -130,8 +121,7 @@ impl Brush<'_> {
                 let mut paint = self.fade(centre, 1.25, [1.0, 0.93, 0.74], 0.13 * strength);
                 paint.blend_mode = BlendMode::Screen;
                 if let Some(path) = path.finish() {
-                    self.canvas
-                        .fill_path(&path, &paint, FillRule::Winding, place, None);
+                    self.canvas.fill_path(&path, &paint, FillRule::Winding, place, None);
                 }
             }
         }
@@ -141,12 +131,7 @@ impl Brush<'_> {
     fn fade(&self, centre: Point, radius: f32, colour: Rgb, strength: f32) -> Paint<'static> {
         let stop =
             |place, share: f32| GradientStop::new(place, with_opacity(colour, strength * share));
-        let stops = vec![
-            stop(0.0, 1.0),
-            stop(0.35, 0.4),
-            stop(0.7, 0.1),
-            stop(1.0, 0.0),
-        ];
+        let stops = vec![stop(0.0, 1.0), stop(0.35, 0.4), stop(0.7, 0.1), stop(1.0, 0.0)];
         let shader = RadialGradient::new(
             centre,
             0.0,
@@ -157,29 +142,19 @@ impl Brush<'_> {
             Transform::identity(),
         );
         let flat = || Shader::SolidColor(Color::TRANSPARENT);
-        Paint {
-            shader: shader.unwrap_or_else(flat),
-            anti_alias: true,
-            ..Paint::default()
-        }
+        Paint { shader: shader.unwrap_or_else(flat), anti_alias: true, ..Paint::default() }
     }
 
     /// Turns the view's units into pixels.
     fn pixels(&self, place: Transform) -> Transform {
         let scale = 1.0 / self.view.pixel;
-        place
-            .post_translate(self.view.aspect / 2.0, 0.0)
-            .post_scale(scale, scale)
+        place.post_translate(self.view.aspect / 2.0, 0.0).post_scale(scale, scale)
     }
 }
 
 fn plain(colour: Rgb, opacity: f32) -> Paint<'static> {
     let shader = Shader::SolidColor(with_opacity(colour, opacity));
-    Paint {
-        shader,
-        anti_alias: true,
-        ..Paint::default()
-    }
+    Paint { shader, anti_alias: true, ..Paint::default() }
 }
 
 fn with_opacity([red, green, blue]: Rgb, opacity: f32) -> Color {

@@ -11,10 +11,7 @@ use sha2::{Digest, Sha256};
 /// Turns a text into a number that shares no pattern with that of a similar text.
 pub(super) fn hash(text: &str) -> u64 {
     let digest = Sha256::digest(text.as_bytes());
-    digest
-        .iter()
-        .take(8)
-        .fold(0, |number, byte| number << 8 | u64::from(*byte))
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// Scrambles a number; neighbours become strangers.

@@ -39,12 +39,7 @@ pub(super) fn develop(finished: &RgbImage, seed: u64, step: u32, steps: u32) -> 
     let (width, height) = finished.dimensions();
     let coarse = 1.0 + 27.0 * left * left;
     let shrink = |side: u32| ((side as f32 / coarse) as u32).clamp(1, side);
-    let small = imageops::resize(
-        finished,
-        shrink(width),
-        shrink(height),
-        FilterType::Triangle,
-    );
+    let small = imageops::resize(finished, shrink(width), shrink(height), FilterType::Triangle);
     let mut picture = imageops::resize(&small, width, height, FilterType::CatmullRom);
     let share = left.powf(1.6);
     let salt = scramble(seed) as u32;
@@ -60,10 +55,7 @@ pub(super) fn develop(finished: &RgbImage, seed: u64, step: u32, steps: u32) -> 
 /// Gives one channel of coloured blotches with a grain, 0 to 255.
 fn noise(x: u32, y: u32, salt: u32, channel: u32) -> f32 {
     let (column, row) = ((x / CELL_PX) as i32, (y / CELL_PX) as i32);
-    let (grey, hue) = (
-        speckle(column, row, salt),
-        speckle(column, row, salt ^ (channel + 1)),
-    );
+    let (grey, hue) = (speckle(column, row, salt), speckle(column, row, salt ^ (channel + 1)));
     let grain = speckle(x as i32, y as i32, !salt);
     20.0 + 215.0 * (0.48 * grey + 0.40 * hue + 0.12 * grain)
 }
@@ -77,11 +69,7 @@ mod tests {
         let count = |steps| (1..=steps).filter(|step| is_due(*step, steps)).count();
         assert_eq!([1, 2, 3].map(count), [0, 0, 0]);
         for steps in 8..=50 {
-            assert!(
-                (3..=6).contains(&count(steps)),
-                "{} previews in {steps} steps",
-                count(steps)
-            );
+            assert!((3..=6).contains(&count(steps)), "{} previews in {steps} steps", count(steps));
         }
         assert_eq!((count(20), count(30), count(50)), (4, 5, 5));
     }

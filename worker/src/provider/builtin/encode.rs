@@ -41,13 +41,8 @@ fn encode(pixels: &RgbImage, media_type: MediaType, quality: u8) -> Result<Pictu
         }
     };
     match written {
-        Ok(()) => Ok(Picture {
-            media_type,
-            bytes: Bytes::from(bytes),
-        }),
-        Err(error) => Err(
-            Failure::new(ErrorCode::Unknown, "the picture could not be encoded")
-                .detail(error.to_string()),
-        ),
+        Ok(()) => Ok(Picture { media_type, bytes: Bytes::from(bytes) }),
+        Err(error) => Err(Failure::new(ErrorCode::Unknown, "the picture could not be encoded")
+            .detail(error.to_string())),
     }
 }

@@ -28,10 +28,7 @@ pub(super) fn of(call: &Call, is_on: bool) -> Result<Option<Fault>, Failure> {
         let message = "`fault` is switched off here; set `builtin.faults = true` to use it";
         return Err(Failure::new(ErrorCode::Permanent, message));
     }
-    let is_over = call
-        .input
-        .fault_attempts
-        .is_some_and(|attempts| call.attempt > attempts);
+    let is_over = call.input.fault_attempts.is_some_and(|attempts| call.attempt > attempts);
     Ok((!is_over).then_some(fault))
 }
 
@@ -44,11 +41,7 @@ pub(super) fn refusal(fault: Fault) -> Option<Failure> {
         _ => return None,
     };
     let failure = Failure::new(code, message).detail("asked for with `fault`");
-    Some(if fault == Fault::RateLimit {
-        failure.after(RETRY_AFTER)
-    } else {
-        failure
-    })
+    Some(if fault == Fault::RateLimit { failure.after(RETRY_AFTER) } else { failure })
 }
 
 /// Gives the failure of a provider that breaks down over its work.

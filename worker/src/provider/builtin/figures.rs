@@ -62,12 +62,7 @@ impl Figure {
 pub(super) fn draw(canvas: &mut Pixmap, scene: &Scene, view: View, backdrop: &dyn Backdrop) {
     let mut dice = Dice::new(scene.seed ^ 7);
     let fit = view.aspect.min(1.0);
-    let mut brush = Brush {
-        canvas,
-        scene,
-        view,
-        light: scene.light.0 * view.aspect / 2.0,
-    };
+    let mut brush = Brush { canvas, scene, view, light: scene.light.0 * view.aspect / 2.0 };
     for figure in &scene.figures {
         let (parts, height) = figure.shape();
         let size = height * fit * dice.between(0.92, 1.08);
@@ -86,10 +81,7 @@ pub(super) fn draw(canvas: &mut Pixmap, scene: &Scene, view: View, backdrop: &dy
             Figure::Boat => {
                 let shore = backdrop.shore();
                 let x = scene.light.0 * view.aspect * dice.between(-0.15, 0.3);
-                (
-                    x,
-                    shore.map_or_else(|| backdrop.ground(x), |shore| shore + 0.3 * (1.0 - shore)),
-                )
+                (x, shore.map_or_else(|| backdrop.ground(x), |shore| shore + 0.3 * (1.0 - shore)))
             }
             Figure::Cat => {
                 let x = brush.light;

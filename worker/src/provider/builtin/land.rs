@@ -34,16 +34,7 @@ impl<'a> Land<'a> {
         let ripples = Field::new(scene.seed ^ 5, 3);
         let drift = Field::new(scene.seed ^ 10, 2);
         let dunes = Field::ridged(scene.seed ^ 11, 1);
-        Self {
-            scene,
-            view,
-            sky,
-            terrain,
-            rock,
-            ripples,
-            drift,
-            dunes,
-        }
+        Self { scene, view, sky, terrain, rock, ripples, drift, dunes }
     }
 
     /// Gives the colour behind the water's edge: ridges, else sky.
@@ -105,11 +96,7 @@ impl<'a> Land<'a> {
         let mist = ridge.mist * smoothstep(0.0, 0.24, y - ridge.mist_from);
         let far = 1.0 - ridge.depth;
         let near_light = (-(x - self.sky.light.0).abs() * 2.2).exp() * far * far;
-        glow(
-            mix(colour, colours.haze, mist),
-            colours.light,
-            0.20 * near_light,
-        )
+        glow(mix(colour, colours.haze, mist), colours.light, 0.20 * near_light)
     }
 
     /// Shades sand: crests that are bright where they face the light, and ripples of the wind.
@@ -144,11 +131,7 @@ impl<'a> Land<'a> {
         let glint = smoothstep(0.05, 0.55, wave) * (0.3 + 0.7 * rough) * path;
         colour = glow(colour, colours.light, 0.85 * glint);
         let edge = (-(y - shore) * 42.0).exp();
-        mix(
-            colour,
-            mix(colours.haze, colours.sky.at(1.0), 0.5),
-            0.45 * edge,
-        )
+        mix(colour, mix(colours.haze, colours.sky.at(1.0), 0.5), 0.45 * edge)
     }
 }
 
@@ -167,11 +150,7 @@ impl Backdrop for Land<'_> {
 
     fn ground(&self, x: f32) -> f32 {
         let column = self.view.column(x);
-        self.terrain
-            .front
-            .last()
-            .map_or(0.9, |ridge| ridge.crest(column))
-            .min(0.97)
+        self.terrain.front.last().map_or(0.9, |ridge| ridge.crest(column)).min(0.97)
     }
 
     fn shore(&self) -> Option<f32> {

@@ -29,13 +29,7 @@ impl Map {
             value(left + column as f32 * step, (row as f32 - 0.5) * step)
         };
         let values = (0..columns * rows).map(place).collect();
-        Self {
-            values,
-            columns,
-            rows,
-            left,
-            step,
-        }
+        Self { values, columns, rows, left, step }
     }
 
     /// Reads the values at a place; places outside read the edge.

@@ -72,10 +72,7 @@ pub struct BuiltinOptions {
 
 impl Default for BuiltinOptions {
     fn default() -> Self {
-        Self {
-            faults: false,
-            step_ms_default: 120,
-        }
+        Self { faults: false, step_ms_default: 120 }
     }
 }
 
@@ -108,18 +105,9 @@ impl Provider for Builtin {
             let stop = call.stop.child_token();
             let _guard = stop.clone().drop_guard();
             let input = Arc::new(call.input);
-            let run = Run {
-                input,
-                updates,
-                fault,
-                pause: Duration::from_millis(step_ms),
-                stop,
-            };
+            let run = Run { input, updates, fault, pause: Duration::from_millis(step_ms), stop };
             let stopped = run.stop.clone();
-            stopped
-                .run_until_cancelled(run.frames())
-                .await
-                .unwrap_or_else(|| Err(stop_failure()))
+            stopped.run_until_cancelled(run.frames()).await.unwrap_or_else(|| Err(stop_failure()))
         })
     }
 }
@@ -137,21 +125,12 @@ struct Run {
 impl Run {
     async fn frames(&self) -> Result<(), Failure> {
         for index in 0..self.input.n {
-            let seed = self
-                .input
-                .seed
-                .unwrap_or_default()
-                .wrapping_add(u64::from(index));
+            let seed = self.input.seed.unwrap_or_default().wrapping_add(u64::from(index));
             let picture = self.steps(index, seed).await?;
             if self.fault == Some(Fault::SlowBody) && index + 1 == self.input.n {
                 sleep(faults::SLOW_BODY).await;
             }
-            self.tell(Update::Frame {
-                index,
-                seed,
-                picture,
-            })
-            .await?;
+            self.tell(Update::Frame { index, seed, picture }).await?;
         }
         Ok(())
     }
@@ -174,12 +153,7 @@ impl Run {
             draft = Some(finished);
             let look = move || encode::preview(&develop::develop(&shared, seed, step, steps));
             let picture = off_thread(look).await?;
-            self.tell(Update::Preview {
-                index,
-                step,
-                picture,
-            })
-            .await?;
+            self.tell(Update::Preview { index, step, picture }).await?;
         }
         self.think().await;
         let picture = self.finish(seed).await?;
@@ -197,11 +171,7 @@ impl Run {
     async fn progress(&self, index: u32, step: u32) -> Result<(), Failure> {
         let steps = self.input.steps;
         let done = index * steps + step;
-        self.tell(Update::Progress {
-            step: done,
-            steps: steps * self.input.n,
-        })
-        .await?;
+        self.tell(Update::Progress { step: done, steps: steps * self.input.n }).await?;
         match self.fault {
             Some(Fault::Temporary) => Err(faults::breakdown()),
             Some(Fault::Hang) => std::future::pending().await,
@@ -213,19 +183,14 @@ impl Run {
     async fn draft(&self, seed: u64) -> Result<Arc<RgbImage>, Failure> {
         let (input, stop) = (Arc::clone(&self.input), self.stop.clone());
         let size = develop::preview_size(input.width, input.height);
-        off_thread(move || picture(&input, seed, size, &stop))
-            .await
-            .map(Arc::new)
+        off_thread(move || picture(&input, seed, size, &stop)).await.map(Arc::new)
     }
 
     /// Paints and encodes the frame.
     async fn finish(&self, seed: u64) -> Result<Picture, Failure> {
         let media_type = self.input.output_format.media_type();
         if self.fault == Some(Fault::Garbage) {
-            return Ok(Picture {
-                media_type,
-                bytes: Bytes::from_static(faults::GARBAGE),
-            });
+            return Ok(Picture { media_type, bytes: Bytes::from_static(faults::GARBAGE) });
         }
         let (input, stop) = (Arc::clone(&self.input), self.stop.clone());
         off_thread(move || frame(&input, seed, media_type, &stop)).await
@@ -243,10 +208,7 @@ fn frame(
     media_type: MediaType,
     stop: &CancellationToken,
 ) -> Result<Picture, Failure> {
-    encode::frame(
-        &picture(input, seed, (input.width, input.height), stop)?,
-        media_type,
-    )
+    encode::frame(&picture(input, seed, (input.width, input.height), stop)?, media_type)
 }
 
 fn picture(

@@ -31,12 +31,7 @@ pub(super) struct View {
 impl View {
     fn new(width: u32, height: u32) -> Self {
         let (columns, rows) = (width as usize, height as usize);
-        Self {
-            columns,
-            rows,
-            aspect: width as f32 / height as f32,
-            pixel: 1.0 / height as f32,
-        }
+        Self { columns, rows, aspect: width as f32 / height as f32, pixel: 1.0 / height as f32 }
     }
 
     /// Gives the place across of a column's middle.
@@ -81,11 +76,7 @@ pub(super) fn paint(
     };
     let mut canvas = Pixmap::new(width, height)?;
     let mut row = vec![[0.0; 3]; view.columns];
-    for (number, pixels) in canvas
-        .data_mut()
-        .chunks_exact_mut(view.columns * 4)
-        .enumerate()
-    {
+    for (number, pixels) in canvas.data_mut().chunks_exact_mut(view.columns * 4).enumerate() {
         if stop.is_cancelled() {
             return None;
         }
@@ -101,11 +92,7 @@ pub(super) fn paint(
         }
     }
     figures::draw(&mut canvas, scene, view, backdrop.as_ref());
-    let pixels = canvas
-        .data()
-        .chunks_exact(4)
-        .flat_map(|pixel| &pixel[..3])
-        .copied();
+    let pixels = canvas.data().chunks_exact(4).flat_map(|pixel| &pixel[..3]).copied();
     RgbImage::from_raw(width, height, pixels.collect())
 }
 

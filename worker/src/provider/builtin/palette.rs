@@ -94,13 +94,7 @@ struct Row {
 }
 
 const fn row(mood: Mood, sky: [u32; 4], light: [u32; 3], ground: [u32; 3], dim: f32) -> Row {
-    Row {
-        mood,
-        sky,
-        light,
-        ground,
-        dim,
-    }
+    Row { mood, sky, light, ground, dim }
 }
 
 #[rustfmt::skip]
@@ -194,10 +188,7 @@ mod tests {
         let gradient = Gradient::new(&stops);
         for (position, stop) in [(-1.0, stops[0]), (2.0, stops[1])] {
             let colour = gradient.at(position);
-            assert!(
-                (0..3).all(|i| (colour[i] - stop[i]).abs() < 0.01),
-                "{colour:?} {stop:?}"
-            );
+            assert!((0..3).all(|i| (colour[i] - stop[i]).abs() < 0.01), "{colour:?} {stop:?}");
         }
     }
 }

@@ -44,16 +44,10 @@ impl Ridge {
         let step = view.pixel / SAMPLES as f32;
         let left = view.x(0) - view.pixel / 2.0 + step / 2.0;
         let samples = view.columns * SAMPLES;
-        let tops: Vec<f32> = (0..samples)
-            .map(|i| outline(left + step * i as f32))
-            .collect();
+        let tops: Vec<f32> = (0..samples).map(|i| outline(left + step * i as f32)).collect();
         let bounds: Vec<(f32, f32)> = tops.chunks_exact(SAMPLES).map(bounds).collect();
         Self {
-            mist_from: bounds
-                .iter()
-                .map(|(highest, _)| *highest)
-                .fold(1.0, f32::min)
-                + 0.02,
+            mist_from: bounds.iter().map(|(highest, _)| *highest).fold(1.0, f32::min) + 0.02,
             tops,
             bounds,
             depth,
@@ -76,9 +70,7 @@ impl Ridge {
             return 1.0;
         }
         let tops = &self.tops[column * SAMPLES..][..SAMPLES];
-        let under = tops
-            .iter()
-            .map(|top| ((y - top) / pixel + 0.5).clamp(0.0, 1.0));
+        let under = tops.iter().map(|top| ((y - top) / pixel + 0.5).clamp(0.0, 1.0));
         under.sum::<f32>() / SAMPLES as f32
     }
 
@@ -89,7 +81,5 @@ impl Ridge {
 }
 
 fn bounds(tops: &[f32]) -> (f32, f32) {
-    tops.iter().fold((f32::MAX, f32::MIN), |(high, low), top| {
-        (high.min(*top), low.max(*top))
-    })
+    tops.iter().fold((f32::MAX, f32::MIN), |(high, low), top| (high.min(*top), low.max(*top)))
 }

@@ -58,11 +58,7 @@ impl Scene {
         let mood = hints.iter().find_map(|hint| hint.mood());
         let place = place(&hints, mood, &figures, &mut taste);
         let backlit = figures.contains(&Figure::Cat);
-        let usual = if backlit {
-            &[Mood::Dusk, Mood::Night]
-        } else {
-            moods_of(place)
-        };
+        let usual = if backlit { &[Mood::Dusk, Mood::Night] } else { moods_of(place) };
         let mood = mood.unwrap_or_else(|| taste.pick(usual));
 
         let is_dark = matches!(mood, Mood::Night | Mood::Neon);
@@ -89,22 +85,10 @@ impl Scene {
         Self {
             place,
             colours: Colours::new(mood, is_snowy, &mut dice),
-            light: (
-                dice.between(0.12, 0.62) * dice.pick(&[-1.0, 1.0]),
-                height,
-                size,
-            ),
+            light: (dice.between(0.12, 0.62) * dice.pick(&[-1.0, 1.0]), height, size),
             is_moon,
-            clouds: if has(Hint::Clouds) {
-                0.75
-            } else {
-                usual_clouds
-            },
-            stars: if has(Hint::Stars) || is_dark || is_moon {
-                1.0
-            } else {
-                0.0
-            },
+            clouds: if has(Hint::Clouds) { 0.75 } else { usual_clouds },
+            stars: if has(Hint::Stars) || is_dark || is_moon { 1.0 } else { 0.0 },
             has_aurora: has(Hint::Aurora)
                 || (mood == Mood::Night && place != Place::City && dice.happens(0.3)),
             has_snowfall: has(Hint::Snow) || (mood == Mood::Winter && dice.happens(0.5)),
@@ -134,13 +118,7 @@ fn place(hints: &[Hint], mood: Option<Mood>, figures: &[Figure], taste: &mut Dic
         Some(Mood::Forest | Mood::Autumn) => &[Place::Woods],
         Some(Mood::Winter | Mood::Ink) => &[Place::Mountains, Place::Woods, Place::Lake],
         Some(_) => &[Place::Mountains, Place::Lake, Place::Sea],
-        None => &[
-            Place::Silk,
-            Place::Mountains,
-            Place::Lake,
-            Place::Space,
-            Place::Sea,
-        ],
+        None => &[Place::Silk, Place::Mountains, Place::Lake, Place::Space, Place::Sea],
     };
     taste.pick(fitting)
 }
@@ -155,14 +133,7 @@ fn moods_of(place: Place) -> &'static [Mood] {
         Place::Dunes => &[Mood::Desert, Mood::Dusk],
         Place::City => &[Mood::Neon, Mood::Dusk, Mood::Night],
         Place::Space => &[Mood::Neon, Mood::Candy, Mood::Dusk, Mood::Ocean],
-        Place::Silk => &[
-            Mood::Dusk,
-            Mood::Ocean,
-            Mood::Neon,
-            Mood::Candy,
-            Mood::Forest,
-            Mood::Day,
-        ],
+        Place::Silk => &[Mood::Dusk, Mood::Ocean, Mood::Neon, Mood::Candy, Mood::Forest, Mood::Day],
     }
 }
 
@@ -176,10 +147,7 @@ mod tests {
         assert_eq!(scene.figures, [Figure::Fox]);
         assert!(scene.has_snowfall);
         let scene = Scene::new("lighthouses at night", "", 1);
-        assert_eq!(
-            (scene.place, scene.figures),
-            (Place::Sea, vec![Figure::Lighthouse])
-        );
+        assert_eq!((scene.place, scene.figures), (Place::Sea, vec![Figure::Lighthouse]));
         assert!(scene.is_moon);
     }
 

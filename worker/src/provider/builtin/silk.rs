@@ -45,16 +45,10 @@ impl<'a> Silk<'a> {
     fn height(&self, x: f32, y: f32) -> (f32, f32) {
         let (sin, cos) = self.turn;
         let (x, y) = (x * cos - y * sin, (x * sin + y * cos) * 0.6);
-        let (u, v) = (
-            self.first.at(x * 0.75, y * 0.75),
-            self.first.at(x * 0.75 + 31.0, y * 0.75),
-        );
+        let (u, v) = (self.first.at(x * 0.75, y * 0.75), self.first.at(x * 0.75 + 31.0, y * 0.75));
         let (u, v) = (x + self.bend.0 * u, y + self.bend.0 * v);
         let w = self.second.at(u * 0.7, v * 0.7);
-        let base = self.second.at(
-            u * 0.62 + self.bend.1 * w,
-            v * 0.62 - self.bend.1 * w + 17.0,
-        );
+        let base = self.second.at(u * 0.62 + self.bend.1 * w, v * 0.62 - self.bend.1 * w + 17.0);
         let fold = (base * self.folds + w * 2.0).sin();
         (0.5 * fold + 0.9 * base, 0.5 + 0.62 * base + 0.16 * fold)
     }
@@ -65,9 +59,7 @@ impl Backdrop for Silk<'_> {
         let pixel = self.view.pixel;
         if self.above.is_empty() {
             let columns = 0..self.view.columns;
-            self.above = columns
-                .map(|i| self.height(self.view.x(i), y - pixel).0)
-                .collect();
+            self.above = columns.map(|i| self.height(self.view.x(i), y - pixel).0).collect();
         }
         let mut left = self.height(self.view.x(0) - pixel, y).0;
         for (column, out) in row.iter_mut().enumerate() {
@@ -77,11 +69,7 @@ impl Backdrop for Silk<'_> {
             left = height;
             let normal = 1.0 / (1.0 + 0.05 * (across * across + down * down)).sqrt();
             let facing = (0.13 * (across + 1.3 * down) + 0.62) * normal;
-            let colour = self
-                .scene
-                .colours
-                .silk
-                .at(self.shift + tone * (1.0 - self.shift));
+            let colour = self.scene.colours.silk.at(self.shift + tone * (1.0 - self.shift));
             let lit = scale(colour, 0.62 + 0.58 * facing);
             let sheen = smoothstep(0.55, 1.05, facing).powi(2);
             *out = glow(lit, self.scene.colours.light, 0.42 * sheen);

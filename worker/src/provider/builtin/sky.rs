@@ -51,11 +51,7 @@ impl<'a> Sky<'a> {
         let mut colour = scene.colours.sky.at(y / scene.horizon);
         let clear = 1.0 - smoothstep(0.45, 1.0, y / scene.horizon);
         if scene.stars > 0.0 && clear > 0.0 {
-            colour = glow(
-                colour,
-                [1.0, 0.97, 0.92],
-                self.star(x, y) * clear * scene.stars,
-            );
+            colour = glow(colour, [1.0, 0.97, 0.92], self.star(x, y) * clear * scene.stars);
         }
         colour = self.aurora(colour, x, y);
         colour = self.sun_or_moon(colour, x, y);
@@ -82,11 +78,7 @@ impl<'a> Sky<'a> {
             return colour;
         };
         let [light, height] = aurora.at(x, y);
-        glow(
-            colour,
-            mix([0.25, 0.95, 0.62], [0.62, 0.35, 0.95], height),
-            light,
-        )
+        glow(colour, mix([0.25, 0.95, 0.62], [0.62, 0.35, 0.95], height), light)
     }
 
     fn sun_or_moon(&self, colour: Rgb, x: f32, y: f32) -> Rgb {
@@ -108,11 +100,7 @@ impl<'a> Sky<'a> {
             let limb = 1.0 - 0.16 * (u * u + v * v);
             scale(mix(colours.light, colours.sky.at(0.9), 0.32 * maria), limb)
         } else {
-            glow(
-                colours.light,
-                [1.0; 3],
-                0.4 * (1.0 - distance / self.radius),
-            )
+            glow(colours.light, [1.0; 3], 0.4 * (1.0 - distance / self.radius))
         };
         mix(colour, disc, cover)
     }

@@ -82,11 +82,7 @@ impl<'a> Space<'a> {
         let size = (0.75 * self.view.pixel).max(0.018 * cell);
         let light = (-(across * across + down * down) / (size * size)).exp();
         let tint = mix([0.75, 0.85, 1.0], [1.0, 0.85, 0.7], draw(4));
-        glow(
-            colour,
-            tint,
-            light * (0.2 + 0.8 * luck * luck) * luck.sqrt(),
-        )
+        glow(colour, tint, light * (0.2 + 0.8 * luck * luck) * luck.sqrt())
     }
 
     /// Gives colour and cover of the ring at a point that is turned into the planet's axes.
@@ -107,26 +103,15 @@ impl<'a> Space<'a> {
         let w = (1.0 - u * u - v * v).max(0.0).sqrt();
         let (x, y) = (u.atan2(w + 0.6) * 1.6, v.asin());
         let warp = self.warp.at(x * 1.2, y * 2.4);
-        let band = self.gas.at(
-            x * 0.9 + warp * 0.4,
-            y * (1.5 + self.bands) + warp * 0.5 + 7.0,
-        );
-        let base = mix(
-            colours.ground.at(0.1 + 0.5 * (band + 0.5)),
-            colours.sky.at(0.8),
-            0.35,
-        );
+        let band = self.gas.at(x * 0.9 + warp * 0.4, y * (1.5 + self.bands) + warp * 0.5 + 7.0);
+        let base = mix(colours.ground.at(0.1 + 0.5 * (band + 0.5)), colours.sky.at(0.8), 0.35);
         let base = glow(base, colours.light, 0.35 * smoothstep(0.1, 0.6, band));
         let (sin, cos) = self.tilt;
         let normal = [u * cos - v * sin, u * sin + v * cos, w];
         let facing: f32 = normal.iter().zip(self.sun).map(|(n, s)| n * s).sum();
         let lit = smoothstep(-0.12, 0.75, facing);
         let air = (1.0 - w).powi(3) * smoothstep(-0.2, 0.5, facing);
-        glow(
-            scale(base, 0.05 + 1.02 * lit),
-            colours.sky.at(0.95),
-            0.9 * air,
-        )
+        glow(scale(base, 0.05 + 1.02 * lit), colours.sky.at(0.95), 0.9 * air)
     }
 }
 
@@ -136,24 +121,14 @@ impl Backdrop for Space<'_> {
         let (sin, cos) = self.tilt;
         let soft = self.view.pixel / radius;
         for (column, out) in row.iter_mut().enumerate() {
-            let (right, down) = (
-                (self.view.x(column) - centre) / radius,
-                (y - middle) / radius,
-            );
+            let (right, down) = ((self.view.x(column) - centre) / radius, (y - middle) / radius);
             let (u, v) = (right * cos + down * sin, down * cos - right * sin);
             let distance = u.hypot(v);
             let disc = ((1.0 - distance) / soft + 0.5).clamp(0.0, 1.0);
-            let mut colour = if disc < 1.0 {
-                self.deep(self.view.x(column), y)
-            } else {
-                [0.0; 3]
-            };
+            let mut colour = if disc < 1.0 { self.deep(self.view.x(column), y) } else { [0.0; 3] };
             if disc < 1.0 {
-                let lit = smoothstep(
-                    -0.6,
-                    0.9,
-                    (right * self.sun[0] + down * self.sun[1]) / distance,
-                );
+                let lit =
+                    smoothstep(-0.6, 0.9, (right * self.sun[0] + down * self.sun[1]) / distance);
                 let air = (-(distance - 1.0).max(0.0) * 11.0).exp() * lit;
                 colour = glow(colour, self.scene.colours.sky.at(0.95), 0.55 * air);
             }

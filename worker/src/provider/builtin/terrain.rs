@@ -26,42 +26,25 @@ pub(super) struct Terrain {
 impl Terrain {
     /// Lays out a place.
     pub(super) fn new(scene: &Scene, view: View) -> Self {
-        let mut maker = Maker {
-            scene,
-            view,
-            dice: Dice::new(scene.seed ^ 6),
-            ridges: Vec::new(),
-        };
+        let mut maker = Maker { scene, view, dice: Dice::new(scene.seed ^ 6), ridges: Vec::new() };
         let horizon = scene.horizon;
         let stands = scene.figures.iter().any(|figure| figure.stands());
         let (back, front, shore) = match scene.place {
-            Place::Mountains => (
-                maker.made_by(Maker::mountains),
-                maker.made_by(Maker::foothills),
-                None,
-            ),
-            Place::Woods => (
-                maker.made_by(Maker::mountains),
-                maker.made_by(Maker::woods),
-                None,
-            ),
-            Place::Lake => (
-                maker.made_by(Maker::lakeside),
-                maker.made_by(Maker::bank),
-                Some(horizon + 0.07),
-            ),
-            Place::Sea if stands => (
-                maker.made_by(Maker::islands),
-                maker.made_by(Maker::headland),
-                Some(horizon),
-            ),
+            Place::Mountains => {
+                (maker.made_by(Maker::mountains), maker.made_by(Maker::foothills), None)
+            }
+            Place::Woods => (maker.made_by(Maker::mountains), maker.made_by(Maker::woods), None),
+            Place::Lake => {
+                (maker.made_by(Maker::lakeside), maker.made_by(Maker::bank), Some(horizon + 0.07))
+            }
+            Place::Sea if stands => {
+                (maker.made_by(Maker::islands), maker.made_by(Maker::headland), Some(horizon))
+            }
             Place::Sea => (maker.made_by(Maker::islands), Vec::new(), Some(horizon)),
             Place::Dunes => (Vec::new(), maker.made_by(Maker::dunes), None),
-            _ if stands => (
-                maker.made_by(Maker::city),
-                maker.made_by(Maker::bank),
-                Some(horizon + 0.19),
-            ),
+            _ if stands => {
+                (maker.made_by(Maker::city), maker.made_by(Maker::bank), Some(horizon + 0.19))
+            }
             _ => (maker.made_by(Maker::city), Vec::new(), Some(horizon + 0.19)),
         };
         let roughness = match scene.place {
@@ -69,13 +52,7 @@ impl Terrain {
             Place::City => 0.55,
             _ => 0.38,
         };
-        Self {
-            back,
-            front,
-            shore,
-            roughness,
-            depth_tint: 0.45,
-        }
+        Self { back, front, shore, roughness, depth_tint: 0.45 }
     }
 }
 
@@ -93,8 +70,7 @@ impl Maker<'_> {
     }
 
     fn add(&mut self, depth: f32, outline: impl Fn(f32) -> f32) -> &mut Ridge {
-        self.ridges
-            .push(Ridge::new(self.view, depth, &self.scene.colours, outline));
+        self.ridges.push(Ridge::new(self.view, depth, &self.scene.colours, outline));
         self.ridges.last_mut().expect("it was just pushed")
     }
 
@@ -112,9 +88,7 @@ impl Maker<'_> {
     /// Adds a soft hill.
     fn hill(&mut self, depth: f32, foot: f32, height: f32) -> &mut Ridge {
         let swell = Field::new(self.dice.roll(), 3);
-        self.add(depth, |x| {
-            foot - height * (0.5 + 0.8 * swell.at(x * 0.75, 0.0))
-        })
+        self.add(depth, |x| foot - height * (0.5 + 0.8 * swell.at(x * 0.75, 0.0)))
     }
 
     /// Adds a hill with firs on it.

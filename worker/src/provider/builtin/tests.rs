@@ -18,20 +18,12 @@ fn input(prompt: &str) -> FrameInput {
 }
 
 fn call(input: FrameInput) -> Call {
-    Call {
-        input,
-        attempt: 1,
-        checkpoint: None,
-        stop: CancellationToken::new(),
-    }
+    Call { input, attempt: 1, checkpoint: None, stop: CancellationToken::new() }
 }
 
 /// Runs a call with faults on and gives everything it yielded.
 async fn run(call: Call) -> (Vec<Update>, Result<(), Failure>) {
-    let builtin = Builtin::new(BuiltinOptions {
-        faults: true,
-        step_ms_default: 120,
-    });
+    let builtin = Builtin::new(BuiltinOptions { faults: true, step_ms_default: 120 });
     let (sender, mut receiver) = mpsc::channel(1);
     let gather = async {
         let mut updates = Vec::new();
@@ -49,11 +41,7 @@ async fn frames(input: FrameInput) -> Vec<Picture> {
     let (updates, result) = run(call(input)).await;
     result.unwrap();
     let frame = |update| {
-        if let Update::Frame { picture, .. } = update {
-            Some(picture)
-        } else {
-            None
-        }
+        if let Update::Frame { picture, .. } = update { Some(picture) } else { None }
     };
     updates.into_iter().filter_map(frame).collect()
 }
@@ -64,16 +52,12 @@ async fn bytes(input: FrameInput) -> Bytes {
 
 fn decoded(picture: &Picture) -> RgbImage {
     let format = ImageFormat::from_mime_type(picture.media_type.as_str()).unwrap();
-    load_from_memory_with_format(&picture.bytes, format)
-        .unwrap()
-        .into_rgb8()
+    load_from_memory_with_format(&picture.bytes, format).unwrap().into_rgb8()
 }
 
 fn difference(left: &RgbImage, right: &RgbImage) -> f64 {
     let pairs = left.as_raw().iter().zip(right.as_raw());
-    let sum: u64 = pairs
-        .map(|(left, right)| u64::from(left.abs_diff(*right)))
-        .sum();
+    let sum: u64 = pairs.map(|(left, right)| u64::from(left.abs_diff(*right))).sum();
     sum as f64 / left.as_raw().len() as f64
 }
 
@@ -88,15 +72,8 @@ async fn the_same_input_gives_the_same_bytes_and_another_seed_or_prompt_gives_ot
 
 #[tokio::test]
 async fn another_prompt_gives_a_clearly_different_picture() {
-    let prompts = [
-        "a red fox in snow",
-        "neon city",
-        "a planet",
-        "silk",
-        "dunes",
-        "a cat",
-        "qwerty",
-    ];
+    let prompts =
+        ["a red fox in snow", "neon city", "a planet", "silk", "dunes", "a cat", "qwerty"];
     let mut pictures = Vec::new();
     for prompt in prompts {
         pictures.push(decoded(&frames(input(prompt)).await[0]));
@@ -104,11 +81,7 @@ async fn another_prompt_gives_a_clearly_different_picture() {
     for (i, left) in pictures.iter().enumerate() {
         for (right, prompt) in pictures[..i].iter().zip(prompts) {
             let apart = difference(left, right);
-            assert!(
-                apart > 12.0,
-                "{} and {prompt} differ by {apart} only",
-                prompts[i]
-            );
+            assert!(apart > 12.0, "{} and {prompt} differ by {apart} only", prompts[i]);
         }
     }
 }
@@ -154,13 +127,8 @@ async fn every_frame_comes_once_in_order_with_its_own_seed_after_all_its_steps()
 
 #[tokio::test]
 async fn every_preview_is_small_and_nearer_to_the_frame_than_the_one_before() {
-    for prompt in [
-        "a red fox in snow",
-        "a lighthouse at night",
-        "silk",
-        "a planet",
-        "japanese ink",
-    ] {
+    for prompt in ["a red fox in snow", "a lighthouse at night", "silk", "a planet", "japanese ink"]
+    {
         let mut input = input(prompt);
         (input.width, input.height, input.steps) = (256, 256, 20);
         let (updates, result) = run(call(input)).await;
@@ -171,20 +139,13 @@ async fn every_preview_is_small_and_nearer_to_the_frame_than_the_one_before() {
                 looks.push(decoded(picture));
             }
             if let Update::Preview { picture, .. } = update {
-                assert!(
-                    picture.bytes.len() < 24_000,
-                    "{} bytes",
-                    picture.bytes.len()
-                );
+                assert!(picture.bytes.len() < 24_000, "{} bytes", picture.bytes.len());
             }
         }
         let frame = looks.last().unwrap();
         let distances: Vec<f64> = looks.iter().map(|look| difference(look, frame)).collect();
         assert_eq!(distances.len(), 5);
-        assert!(
-            distances.is_sorted_by(|left, right| left > right),
-            "{prompt}: {distances:?}"
-        );
+        assert!(distances.is_sorted_by(|left, right| left > right), "{prompt}: {distances:?}");
         assert!(distances[0] > 20.0, "{prompt}: {distances:?}");
     }
 }
@@ -209,11 +170,7 @@ async fn a_stop_cuts_a_long_thought_short() {
     };
     let ((_, result), ()) = tokio::join!(run(call), stop_soon);
     assert!(result.is_err());
-    assert!(
-        began_at.elapsed() < Duration::from_millis(750),
-        "{:?}",
-        began_at.elapsed()
-    );
+    assert!(began_at.elapsed() < Duration::from_millis(750), "{:?}", began_at.elapsed());
 }
 
 #[test]
@@ -228,16 +185,9 @@ async fn a_fault_is_refused_where_faults_are_off() {
     let mut call = call(input("a cat"));
     call.input.fault = Some(Fault::Hang);
     let builtin = Builtin::new(BuiltinOptions::default());
-    let failure = builtin
-        .generate(call, mpsc::channel(1).0)
-        .await
-        .unwrap_err();
+    let failure = builtin.generate(call, mpsc::channel(1).0).await.unwrap_err();
     assert_eq!(failure.code, ErrorCode::Permanent);
-    assert!(
-        failure.message.contains("`builtin.faults = true`"),
-        "{}",
-        failure.message
-    );
+    assert!(failure.message.contains("`builtin.faults = true`"), "{}", failure.message);
 }
 
 #[tokio::test]
@@ -264,10 +214,7 @@ async fn a_breakdown_comes_after_the_first_step() {
     let mut call = call(input("a cat"));
     call.input.fault = Some(Fault::Temporary);
     let (updates, _) = run(call).await;
-    assert!(
-        matches!(updates[..], [Update::Progress { step: 1, steps: 8 }]),
-        "{updates:?}"
-    );
+    assert!(matches!(updates[..], [Update::Progress { step: 1, steps: 8 }]), "{updates:?}");
 }
 
 #[tokio::test]

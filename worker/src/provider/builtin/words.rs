@@ -23,27 +23,15 @@ pub(super) enum Hint {
 
 impl Hint {
     pub(super) fn place(self) -> Option<Place> {
-        if let Self::Place(place) = self {
-            Some(place)
-        } else {
-            None
-        }
+        if let Self::Place(place) = self { Some(place) } else { None }
     }
 
     pub(super) fn mood(self) -> Option<Mood> {
-        if let Self::Mood(mood) = self {
-            Some(mood)
-        } else {
-            None
-        }
+        if let Self::Mood(mood) = self { Some(mood) } else { None }
     }
 
     pub(super) fn figure(self) -> Option<Figure> {
-        if let Self::Figure(figure) = self {
-            Some(figure)
-        } else {
-            None
-        }
+        if let Self::Figure(figure) = self { Some(figure) } else { None }
     }
 }
 
@@ -94,24 +82,16 @@ const WORDS: &[(Hint, &str)] = &[
 /// Finds what the words ask for, in the table's order.
 pub(super) fn hints(prompt: &str, negative_prompt: &str) -> Vec<Hint> {
     let unwanted: Vec<String> = words(negative_prompt).collect();
-    let wanted: Vec<String> = words(prompt)
-        .filter(|word| !unwanted.contains(word))
-        .collect();
+    let wanted: Vec<String> = words(prompt).filter(|word| !unwanted.contains(word)).collect();
     let is_said = |known: &str| {
-        wanted
-            .iter()
-            .any(|word| word == known || word.strip_suffix('s') == Some(known))
+        wanted.iter().any(|word| word == known || word.strip_suffix('s') == Some(known))
     };
-    let asked = WORDS
-        .iter()
-        .filter(|(_, known)| known.split(' ').any(is_said));
+    let asked = WORDS.iter().filter(|(_, known)| known.split(' ').any(is_said));
     asked.map(|(hint, _)| *hint).collect()
 }
 
 fn words(text: &str) -> impl Iterator<Item = String> {
-    text.split(|c: char| !c.is_alphabetic())
-        .filter(|word| !word.is_empty())
-        .map(str::to_lowercase)
+    text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()).map(str::to_lowercase)
 }
 
 #[cfg(test)]

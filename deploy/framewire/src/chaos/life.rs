@@ -1,0 +1,164 @@
+//! What one job's events may say, one after the other. Pure.
+//!
+//! The transition table, told from the side of the stream and written down a second time on
+//! purpose: it is the witness' own idea of a job's life, not the code's on trial. The k-th `started`
+//! of a job is its k-th claim and has fence k, and every picture's name carries the fence of the
+//! attempt that made it; so a picture of another fence was written by a zombie.
+
+use framewire_shared::domain::ArtifactId;
+use serde_json::Value;
+
+use super::findings::{Findings, Kind};
+use super::witness::Entry;
+
+/// Where a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Stage {
+    #[default]
+    Unborn,
+    Queued,
+    Running,
+    Ended,
+}
+
+/// A job's life so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Life {
+    stage: Stage,
+    /// Claims so far, which is the fence.
+    claims: u64,
+    /// Attempts that executed: claims that were not handed back.
+    pub(super) attempts: i64,
+    /// Rounds: the submission, and each retry that a user asked for.
+    pub(super) rounds: i64,
+    /// Terminal events.
+    pub(super) ends: i64,
+    last_v: u64,
+}
+
+impl Life {
+    /// Tells whether it has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.stage == Stage::Ended
+    }
+
+    /// Goes on with an event; notes what should not be.
+    pub(super) fn go_on(&mut self, entry: &Entry, findings: &mut Findings) {
+        let say = |what: &str| format!("{} {}-{}: {what}", entry.job, entry.n, entry.nonce);
+        let v = entry.data["v"].as_u64().unwrap_or_default();
+        if v <= self.last_v {
+            findings.add(Kind::OutOfOrder, say("its version does not rise"));
+        }
+        self.last_v = v;
+        let reason = entry.data["reason"].as_str().unwrap_or_default();
+        let by_user = !entry.data["retry_count"].is_null();
+        match (self.stage, entry.kind.as_str(), reason) {
+            (Stage::Unborn, "queued", "submitted") => {
+                self.stage = Stage::Queued;
+                self.rounds = 1;
+            }
+            (Stage::Ended, "queued", "retry") if by_user => {
+                self.stage = Stage::Queued;
+                self.rounds += 1;
+            }
+            (Stage::Running, "queued", "retry") if !by_user => self.stage = Stage::Queued,
+            (Stage::Running, "queued", "lease_lapsed" | "worker_drain") => {
+                self.stage = Stage::Queued;
+                self.attempts -= 1;
+            }
+            (Stage::Queued, "started", _) => {
+                self.stage = Stage::Running;
+                self.claims += 1;
+                self.attempts += 1;
+            }
+            (Stage::Running, "preview" | "frame-ready", _) => {}
+            (Stage::Running, "completed" | "failed", _)
+            | (Stage::Running | Stage::Queued, "cancelled", _) => {
+                self.stage = Stage::Ended;
+                self.ends += 1;
+            }
+            (Stage::Ended, "completed" | "failed" | "cancelled", _) => {
+                self.ends += 1;
+                findings.add(Kind::Duplicated, say("a second terminal event"));
+            }
+            (stage, kind, _) => {
+                let text = say(&format!("{kind} {reason} while {stage:?}"));
+                findings.add(Kind::Illegal, text);
+            }
+        }
+        for url in urls(&entry.data) {
+            let fence = url.rsplit('/').next().and_then(|name| {
+                let id: ArtifactId = name.parse().ok()?;
+                Some(id.fence.0)
+            });
+            if fence != Some(self.claims) {
+                let text = format!("a picture of another attempt than {}: {url}", self.claims);
+                findings.add(Kind::Zombie, say(&text));
+            }
+        }
+    }
+}
+
+/// Finds the names of pictures in an event.
+fn urls(data: &Value) -> Vec<&str> {
+    match data {
+        Value::String(text) if text.starts_with("/v1/artifacts/") => vec![text],
+        Value::Array(members) => members.iter().flat_map(urls).collect(),
+        Value::Object(members) => members.values().flat_map(urls).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn lived(events: &[(&str, Value)]) -> Findings {
+        let (mut life, mut findings) = (Life::default(), Findings::default());
+        for ((kind, data), n) in events.iter().zip(1..) {
+            let mut data = data.clone();
+            data["v"] = n.into();
+            let entry = Entry {
+                n,
+                nonce: "aaaaaaaa".into(),
+                kind: (*kind).into(),
+                job: "job_c0_1".into(),
+                data,
+            };
+            life.go_on(&entry, &mut findings);
+        }
+        findings
+    }
+
+    fn picture(fence: u64) -> Value {
+        let job = "job_c0_0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
+        json!({"frame": {"url": format!("/v1/artifacts/{job}-{fence}-0.png")}})
+    }
+
+    #[test]
+    fn a_life_with_a_loss_and_a_retry_is_legal() {
+        let findings = lived(&[
+            ("queued", json!({"reason": "submitted"})),
+            ("started", json!({})),
+            ("queued", json!({"reason": "lease_lapsed"})),
+            ("started", json!({})),
+            ("failed", json!({})),
+            ("queued", json!({"reason": "retry", "retry_count": 1})),
+            ("started", json!({})),
+            ("completed", json!({})),
+        ]);
+        assert_eq!(findings.total(), 0, "{findings:?}");
+    }
+
+    #[test]
+    fn a_second_end_and_a_zombies_picture_are_found() {
+        let begin = [("queued", json!({"reason": "submitted"})), ("started", json!({}))];
+        let twice = [("completed", json!({})), ("failed", json!({}))];
+        let findings = lived(&[&begin[..], &twice[..]].concat());
+        assert_eq!(findings.count(Kind::Duplicated), 1, "{findings:?}");
+        let findings = lived(&[&begin[..], &[("frame-ready", picture(2))]].concat());
+        assert_eq!(findings.count(Kind::Zombie), 1, "{findings:?}");
+    }
+}

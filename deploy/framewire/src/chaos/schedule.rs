@@ -1,0 +1,134 @@
+//! Which faults come when. Pure: the seed and the length of the storm decide all of it.
+//!
+//! Each kind of fault has a mean time between two of them; the first comes somewhere within the
+//! first, so a short storm has most kinds too. Pauses reach from shorter than a lease to longer than
+//! two, so that some of those who are paused come back as zombies.
+
+use super::dice::Dice;
+use super::proxy::Side;
+
+/// How long a claim holds in this run, in milliseconds.
+pub(super) const LEASE_MS: u64 = 1_500;
+/// When the first fault may come: everybody has started by then.
+const CALM_MS: u64 = 600;
+
+/// One fault. Numbers of workers, gateways and links count from 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// SIGKILL of a worker.
+    KillWorker(usize),
+    /// SIGSTOP of a worker, and SIGCONT after so many milliseconds.
+    StopWorker(usize, u64),
+    /// SIGKILL of a gateway.
+    KillGateway(usize),
+    /// SIGSTOP and SIGCONT of a gateway.
+    StopGateway(usize, u64),
+    /// SIGKILL of Redis, and a start on its append-only file after so many milliseconds.
+    KillRedis(u64),
+    /// SIGSTOP and SIGCONT of Redis.
+    StopRedis(u64),
+    /// All connections of a link break; new ones are refused for so many milliseconds.
+    Cut(usize, u64),
+    /// The next answer on a link breaks off in its middle.
+    Tear(usize),
+    /// All connections of a link stay open and carry nothing any more, that way or both.
+    Swallow(usize, Side),
+    /// Everything on a link takes so many milliseconds longer, for so many.
+    Delay(usize, u64, u64),
+}
+
+impl Fault {
+    /// Names its kind, for the report.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::KillWorker(_) => "worker killed",
+            Self::StopWorker(..) => "worker paused",
+            Self::KillGateway(_) => "gateway killed",
+            Self::StopGateway(..) => "gateway paused",
+            Self::KillRedis(_) => "redis killed",
+            Self::StopRedis(_) => "redis paused",
+            Self::Cut(..) => "connections cut",
+            Self::Tear(_) => "answer torn",
+            Self::Swallow(..) => "connections half-open",
+            Self::Delay(..) => "network slow",
+        }
+    }
+}
+
+/// A kind of fault: its mean period in milliseconds, and how one is drawn.
+type Kind = (u64, fn(&mut Dice, &Cast) -> Fault);
+
+/// Who can be hit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cast {
+    pub(super) workers: usize,
+    pub(super) gateways: usize,
+}
+
+impl Cast {
+    fn link(self, dice: &mut Dice) -> usize {
+        dice.below(self.workers + self.gateways)
+    }
+}
+
+const KINDS: [Kind; 10] = [
+    (3_000, |dice, cast| Fault::KillWorker(dice.below(cast.workers))),
+    (3_500, |dice, cast| {
+        Fault::StopWorker(dice.below(cast.workers), dice.between(200, LEASE_MS * 2))
+    }),
+    (6_000, |dice, cast| Fault::KillGateway(dice.below(cast.gateways))),
+    (8_000, |dice, cast| {
+        Fault::StopGateway(dice.below(cast.gateways), dice.between(200, LEASE_MS * 2))
+    }),
+    (10_000, |dice, _| Fault::KillRedis(dice.between(0, 1_200))),
+    (15_000, |dice, _| Fault::StopRedis(dice.between(100, 2_000))),
+    (1_500, |dice, cast| Fault::Cut(cast.link(dice), dice.between(0, 400))),
+    (2_500, |dice, cast| Fault::Tear(cast.link(dice))),
+    (2_000, |dice, cast| {
+        let side = [Side::Requests, Side::Answers, Side::Both][dice.below(3)];
+        Fault::Swallow(cast.link(dice), side)
+    }),
+    (3_000, |dice, cast| {
+        Fault::Delay(cast.link(dice), dice.between(2, 60), dice.between(300, 2_500))
+    }),
+];
+
+/// Draws the faults of a storm of this length: when, in milliseconds from its start, and what.
+pub(super) fn draw(dice: &mut Dice, cast: Cast, storm_ms: u64) -> Vec<(u64, Fault)> {
+    let mut faults = Vec::new();
+    for (period, make) in KINDS {
+        let mut dice = dice.fork();
+        let first = period.min(storm_ms.saturating_sub(CALM_MS).max(1));
+        let mut at = CALM_MS + dice.between(0, first);
+        while at < storm_ms {
+            faults.push((at, make(&mut dice, &cast)));
+            at += dice.between(period / 2, period * 3 / 2);
+        }
+    }
+    faults.sort_by_key(|(at, _)| *at);
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAST: Cast = Cast { workers: 3, gateways: 2 };
+
+    #[test]
+    fn a_seed_fixes_the_storm_and_another_makes_another() {
+        let storm = |seed| draw(&mut Dice::new(seed), CAST, 30_000);
+        assert_eq!(storm(1), storm(1));
+        assert_ne!(storm(1), storm(2));
+    }
+
+    #[test]
+    fn half_a_minute_has_every_kind_and_all_of_it_in_time() {
+        let storm = draw(&mut Dice::new(3), CAST, 30_000);
+        let kinds: std::collections::HashSet<_> =
+            storm.iter().map(|(_, fault)| fault.kind()).collect();
+        assert_eq!(kinds.len(), KINDS.len());
+        assert!(storm.iter().all(|(at, _)| (CALM_MS..30_000).contains(at)));
+        assert!(storm.is_sorted_by_key(|(at, _)| *at));
+    }
+}

@@ -1,0 +1,198 @@
+//! Everybody on stage: Redis, workers and gateways as real processes that are hit and come back.
+//!
+//! Comes in: what the storm does to whom. Goes out: processes that run, and a note of each that
+//! ended without having been killed by us, which is a finding. Like the children of `up` they go
+//! through the lifeline, so none outlives this process. Their logs are files in the data directory.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::process::{Child, Command};
+
+use super::proxy::Link;
+use crate::child::ending;
+use crate::lifeline;
+
+/// How long a process that died is left dead, unless the fault says longer.
+const REVIVE: Duration = Duration::from_millis(50);
+
+/// One who plays.
+#[derive(Debug)]
+pub(super) struct Actor {
+    pub(super) name: String,
+    pub(super) program: PathBuf,
+    pub(super) arguments: Vec<OsString>,
+    pub(super) environment: Vec<(String, String)>,
+    /// Its way to Redis; Redis itself has none.
+    pub(super) link: Option<Link>,
+    pub(super) log: PathBuf,
+    child: Option<Child>,
+    /// Whether the next death was our doing.
+    condemned: bool,
+    start_at: Instant,
+    resume_at: Option<Instant>,
+    starts: u32,
+}
+
+impl Actor {
+    /// Introduces one; it starts at the first [`Actor::tend`].
+    pub(super) fn new(name: String, program: &Path, data: &Path) -> Self {
+        Self {
+            log: data.join(format!("{name}.log")),
+            name,
+            program: program.to_owned(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            link: None,
+            child: None,
+            condemned: false,
+            start_at: Instant::now(),
+            resume_at: None,
+            starts: 0,
+        }
+    }
+
+    /// Tells whether it runs and is not paused.
+    pub(super) fn is_awake(&self) -> bool {
+        self.child.is_some() && self.resume_at.is_none()
+    }
+
+    /// Kills it; it is started again after a moment, or after `down`.
+    pub(super) fn kill(&mut self, down: Duration) {
+        if let Some(child) = &mut self.child {
+            self.condemned = true;
+            self.resume_at = None;
+            self.start_at = Instant::now() + down.max(REVIVE);
+            // It may have died by itself a moment ago; then `tend` finds it dead all the same.
+            drop(child.start_kill());
+        }
+    }
+
+    /// Stops it in mid-step; it goes on after this long.
+    pub(super) fn pause(&mut self, length: Duration) {
+        if self.is_awake() && !self.condemned {
+            self.signal(Signal::SIGSTOP);
+            self.resume_at = Some(Instant::now() + length);
+        }
+    }
+
+    /// Lets it go on.
+    pub(super) fn resume(&mut self) {
+        if self.resume_at.take().is_some() {
+            self.signal(Signal::SIGCONT);
+        }
+    }
+
+    /// Starts it, or lets it go on, when it is time. Says so if it ended by itself.
+    pub(super) fn tend(&mut self) -> io::Result<Option<String>> {
+        let now = Instant::now();
+        if self.resume_at.is_some_and(|at| at <= now) {
+            self.resume();
+        }
+        let mut news = None;
+        if let Some(child) = &mut self.child
+            && let Some(status) = child.try_wait()?
+        {
+            self.child = None;
+            if !std::mem::take(&mut self.condemned) {
+                news = Some(format!("{} {}", self.name, ending(status)));
+                self.start_at = now + REVIVE;
+            }
+        }
+        if self.child.is_none() && self.start_at <= now {
+            self.child = Some(self.spawn()?);
+            self.starts += 1;
+        }
+        Ok(news)
+    }
+
+    fn spawn(&self) -> io::Result<Child> {
+        let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
+        Command::new(std::env::current_exe()?)
+            .args(lifeline::arguments(Signal::SIGKILL))
+            .arg(&self.program)
+            .args(&self.arguments)
+            .envs(self.environment.iter().cloned())
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(File::try_clone(&log)?)
+            .stderr(log)
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Without an id it has been collected, and the number may be another's by now.
+        let pid = self.child.as_ref().and_then(Child::id);
+        if let Some(pid) = pid.and_then(|pid| i32::try_from(pid).ok()) {
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+
+    /// Ends it for good.
+    pub(super) async fn leave(mut self) {
+        if let Some(mut child) = self.child.take() {
+            drop(child.kill().await);
+        }
+        if let Some(link) = self.link.take() {
+            link.close().await;
+        }
+    }
+
+    /// Reads the name that a worker gave itself at its last start.
+    pub(super) fn worker_id(&self) -> Option<String> {
+        let log = std::fs::read_to_string(&self.log).ok()?;
+        let ready = log.lines().rev().find(|line| line.contains("worker is ready"))?;
+        let (_, rest) = ready.split_once("worker=")?;
+        Some(rest.split_whitespace().next()?.to_owned())
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) redis: Actor,
+    pub(super) workers: Vec<Actor>,
+    pub(super) gateways: Vec<Actor>,
+    /// Who ended without our doing, and how.
+    pub(super) crashes: Vec<String>,
+}
+
+impl Stage {
+    /// Gives everybody.
+    pub(super) fn all(&mut self) -> impl Iterator<Item = &mut Actor> {
+        let others = self.workers.iter_mut().chain(&mut self.gateways);
+        std::iter::once(&mut self.redis).chain(others)
+    }
+
+    /// Gives the way to Redis of a worker or, behind those, of a gateway.
+    pub(super) fn link(&self, number: usize) -> Option<&Link> {
+        let actor = self.workers.iter().chain(&self.gateways).nth(number)?;
+        actor.link.as_ref()
+    }
+
+    /// Looks after everybody once.
+    pub(super) fn tend(&mut self) -> io::Result<()> {
+        let mut crashes = Vec::new();
+        for actor in self.all() {
+            crashes.extend(actor.tend()?);
+        }
+        self.crashes.extend(crashes);
+        Ok(())
+    }
+
+    /// Ends everything.
+    pub(super) async fn leave(self) {
+        for actor in self.gateways.into_iter().chain(self.workers) {
+            actor.leave().await;
+        }
+        self.redis.leave().await;
+    }
+}
