@@ -207,7 +207,7 @@ impl Diary {
             ("fresh", None) => self.began = number(&at),
             ("resumed", Some(cursor)) if *cursor == at => {}
             ("reset", Some(_)) => {
-                self.resets.push(Reset { to: number(&at), cause: text(&data["cause"]) })
+                self.resets.push(Reset { to: number(&at), cause: text(&data["cause"]) });
             }
             _ => self.complain(format!("sync says {data}")),
         }
