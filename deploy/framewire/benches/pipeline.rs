@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use framewire_shared::testing::RedisServer;
+use framewire_shared::testing::{RedisServer, submit_script};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 
@@ -182,12 +182,7 @@ async fn submits() -> Result<()> {
 
 /// Runs the submit script without a gateway; gives calls per second.
 fn redis_benchmark(redis: &RedisServer) -> Result<f64> {
-    let script = format!(
-        "{}\n{}",
-        include_str!("../../../shared/lua/prelude.lua"),
-        include_str!("../../../shared/lua/submit.lua")
-    );
-    let digest = redis_cli(redis, &["SCRIPT", "LOAD", &script])?;
+    let digest = redis_cli(redis, &["SCRIPT", "LOAD", &submit_script()])?;
     let session = format!("ses_c0_{}", "0".repeat(32));
     let output = Command::new("redis-benchmark")
         .args(["-s", &socket(redis), "-c", &CONNECTIONS.to_string(), "-n", &CALLS.to_string()])

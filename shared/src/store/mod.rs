@@ -41,6 +41,8 @@ use redis::aio::ConnectionManagerConfig;
 
 use crate::domain::Cell;
 use script::Scripts;
+#[cfg(feature = "testing")]
+pub(crate) use script::submit_text;
 
 /// Why a call to the store failed, by what the caller can do.
 #[derive(Debug, thiserror::Error)]

@@ -10,3 +10,8 @@ pub mod wait;
 pub use builders::{prompt, submission};
 pub use redis_server::RedisServer;
 pub use wait::until;
+
+/// Gives the text of the submit script as Redis gets it, for benchmarks without a gateway.
+pub fn submit_script() -> String {
+    crate::store::submit_text()
+}

@@ -110,7 +110,7 @@ fn the_scripts_and_the_transition_table_agree_on_any_list_of_commands() {
     let store = server.store_with_clock(QueueOptions::default());
     let cases = std::env::var("FRAMEWIRE_MODEL_CASES").ok().and_then(|n| n.parse().ok());
     let config = Config {
-        cases: cases.unwrap_or(60),
+        cases: cases.unwrap_or(40),
         failure_persistence: None,
         max_shrink_iters: 4_000,
         ..Config::default()
