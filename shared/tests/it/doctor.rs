@@ -8,13 +8,14 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use framewire_shared::domain::{Cell, ErrorCode, Failure, JobId, SessionId};
-use framewire_shared::store::codec::Purged;
+use framewire_shared::domain::{Cell, ErrorCode, Failure, JobId, SessionId, State};
+use framewire_shared::store::codec::{Completed, Failed, Noted, Purged};
 use framewire_shared::store::doctor::{Bounds, EXAMPLES_MAX, Level, Remedy, Report};
+use framewire_shared::store::queue::Lease;
 use framewire_shared::testing::submission;
 use uuid::Uuid;
 
-use crate::world::{World, session};
+use crate::world::{World, artifact, session};
 
 const ROOT: &str = "fw:{c0}:";
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -303,18 +304,33 @@ async fn toil(world: &World, sessions: &[SessionId], seed: u64, stop: &AtomicBoo
         match turn % 5 {
             0 => drop(world.store.fail(&lease, &busy, Some(Duration::from_millis(20))).await),
             // Gone while the doctor holds its name: a look must not take its own memory for Redis'.
+            // (Another's cancellation may have come first.)
             1 => {
-                world.store.fail(&lease, &busy, None).await.unwrap();
-                let gone = world.store.purge_dead(&popped, Duration::ZERO).await;
-                assert_eq!(gone.unwrap(), Purged::Purged);
+                if world.store.fail(&lease, &busy, None).await.unwrap() == Failed::Failed {
+                    let gone = world.store.purge_dead(&popped, Duration::ZERO).await;
+                    assert_eq!(gone.unwrap(), Purged::Purged);
+                }
             }
             2 => drop(world.store.release(&lease).await),
-            _ => world.finish(&lease).await,
+            _ => finish_or_cancel(world, &lease).await,
         }
         if turn.is_multiple_of(3) {
             world.store.sweep_now(Cell::FIRST, &world.pool).await.unwrap();
         }
     }
+}
+
+/// Brings a claimed job to its end, whoever cancels it on the way.
+async fn finish_or_cancel(world: &World, lease: &Lease) {
+    for stage in [State::Generating, State::Uploading] {
+        if world.store.advance(lease, stage).await.unwrap() == Noted::Cancel {
+            drop(world.store.cancelled_by_worker(lease).await.unwrap());
+            return;
+        }
+    }
+    let (frames, zero) = ([artifact(lease)], Duration::ZERO);
+    let answer = world.store.complete(lease, &frames, zero, zero).await.unwrap();
+    assert_eq!(answer, Completed::Completed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
