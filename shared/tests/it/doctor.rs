@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use framewire_shared::domain::{Cell, ErrorCode, Failure, JobId, SessionId, State};
-use framewire_shared::store::codec::{Completed, Failed, Noted, Purged};
+use framewire_shared::store::codec::{Cancel, Completed, Failed, Noted, Purged};
 use framewire_shared::store::doctor::{Bounds, EXAMPLES_MAX, Level, Remedy, Report};
 use framewire_shared::store::queue::Lease;
 use framewire_shared::testing::submission;
@@ -324,7 +324,8 @@ async fn toil(world: &World, sessions: &[SessionId], seed: u64, stop: &AtomicBoo
 async fn finish_or_cancel(world: &World, lease: &Lease) {
     for stage in [State::Generating, State::Uploading] {
         if world.store.advance(lease, stage).await.unwrap() == Noted::Cancel {
-            drop(world.store.cancelled_by_worker(lease).await.unwrap());
+            let answer = world.store.cancelled_by_worker(lease).await.unwrap();
+            assert_eq!(answer, Cancel::Cancelled);
             return;
         }
     }
