@@ -17,9 +17,8 @@ use framewire_shared::service::failpoint;
 use framewire_shared::store::StoreError;
 use framewire_shared::store::codec::{Claimed, Noted};
 use framewire_shared::store::queue::Lease;
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
-use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
 use crate::lease_keeper::{KeptLease, StopReason};
@@ -58,8 +57,32 @@ pub(crate) struct Produced {
     pub(crate) upload: Duration,
 }
 
-/// Progress on its way to Redis: told beside the call, so that a slow answer holds nothing up.
+/// A note of progress, on its way to Redis once it is polled.
 type Told = BoxFuture<'static, Result<Noted, StoreError>>;
+
+/// Progress that is told beside the provider's call, so that a slow answer holds nothing up. One
+/// note at a time, so that none overtakes another; of those that wait, the newest.
+#[derive(Default)]
+struct Telling {
+    call: Option<Told>,
+    next: Option<Told>,
+}
+
+impl Telling {
+    fn is_empty(&self) -> bool {
+        self.call.is_none() && self.next.is_none()
+    }
+
+    /// Waits for the next answer; `None` when nothing is left to tell. Safe to drop midway.
+    async fn answer(&mut self) -> Option<Result<Noted, StoreError>> {
+        if self.call.is_none() {
+            self.call = self.next.take();
+        }
+        let answer = self.call.as_mut()?.await;
+        self.call = None;
+        Some(answer)
+    }
+}
 
 /// One attempt under way.
 pub(crate) struct Attempt<'a> {
@@ -106,7 +129,7 @@ impl<'a> Attempt<'a> {
         // stays that nobody refers to.
         let uploading_at = Instant::now();
         let told = async {
-            while let Some(answer) = telling.next().await {
+            while let Some(answer) = telling.answer().await {
                 self.may(answer)?;
             }
             Ok::<(), Interrupted>(())
@@ -129,13 +152,13 @@ impl<'a> Attempt<'a> {
         &mut self,
         call: impl Future<Output = Result<(), Failure>>,
         mut updates: mpsc::Receiver<Update>,
-    ) -> Result<((u32, u64, Picture), FuturesUnordered<Told>), Interrupted> {
+    ) -> Result<((u32, u64, Picture), Telling), Interrupted> {
         let held = self.held.clone();
         let deadline = tokio::time::sleep(self.runner.attempt_timeout);
         tokio::pin!(call, deadline);
         let mut ended = false;
         let mut last = None;
-        let mut telling = FuturesUnordered::new();
+        let mut telling = Telling::default();
         loop {
             tokio::select! {
                 // Updates first: a provider's last frame may be waiting when its call returns.
@@ -147,13 +170,9 @@ impl<'a> Attempt<'a> {
                     }
                     return Err(Interrupted::Stopped);
                 }
-                Some(answer) = telling.next(), if !telling.is_empty() => self.may(answer)?,
+                Some(answer) = telling.answer(), if !telling.is_empty() => self.may(answer)?,
                 update = updates.recv() => match update {
-                    Some(Update::Progress { step, steps }) => {
-                        failpoint::hit("calling");
-                        telling.extend(self.progress(step, steps));
-                    }
-                    Some(update) => self.take(update, &mut last).await?,
+                    Some(update) => self.take(update, &mut last, &mut telling).await?,
                     None if ended => break,
                     None => { (&mut call).await?; break }
                 },
@@ -174,8 +193,14 @@ impl<'a> Attempt<'a> {
         &mut self,
         update: Update,
         last: &mut Option<(u32, u64, Picture)>,
+        telling: &mut Telling,
     ) -> Result<(), Interrupted> {
         match update {
+            Update::Progress { step, steps } => {
+                failpoint::hit("calling");
+                telling.next = self.progress(step, steps).or(telling.next.take());
+                Ok(())
+            }
             Update::Preview { index, step, picture } => {
                 self.store_preview(index, step, picture).await
             }
@@ -192,7 +217,6 @@ impl<'a> Attempt<'a> {
                     Ok(())
                 }
             }
-            Update::Progress { .. } => unreachable!("told beside the call"),
             Update::Checkpoint(handle) => {
                 self.must(|| self.runner.store.checkpoint(self.lease(), &handle)).await
             }
