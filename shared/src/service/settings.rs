@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+use tracing_subscriber::EnvFilter;
 
 use crate::domain::lease::RENEWALS_PER_LEASE_MIN;
 use crate::domain::{IdError, Pool};
@@ -269,7 +270,7 @@ pub struct LogSettings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { format: LogFormat::Text, filter: "info".into() }
+        Self { format: LogFormat::Text, filter: "info,actix_server=warn".into() }
     }
 }
 
@@ -342,6 +343,9 @@ impl Settings {
                 self.gateway.ping.as_millis(),
                 self.gateway.stream_age_max.as_secs(),
             ));
+        }
+        if let Err(error) = EnvFilter::try_new(&self.log.filter) {
+            return refuse(format!("log.filter = {:?} can't be read: {error}", self.log.filter));
         }
         if self.worker.pools.is_empty() {
             return refuse("worker.pools is empty; a worker must serve a pool".into());
@@ -476,5 +480,7 @@ mod tests {
         assert!(error.contains("200") && error.contains("100"), "{error}");
         assert!(with(&[("FRAMEWIRE_WORKER_SLOTS", "0")]).is_err());
         assert!(with(&[("FRAMEWIRE_WORKER_SLOTS", "many")]).is_err());
+        let error = with(&[("FRAMEWIRE_LOG_FILTER", "info,framewire=loud")]).unwrap_err();
+        assert!(error.contains("log.filter") && error.contains("loud"), "{error}");
     }
 }
