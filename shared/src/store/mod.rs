@@ -199,16 +199,24 @@ impl Store {
         vec![Cell::FIRST]
     }
 
-    /// Runs a plain command under the outer timeout; all of them may run twice.
+    /// Runs a plain command; all of them may run twice.
     async fn command<T: redis::FromRedisValue>(
         &self,
         command: &redis::Cmd,
     ) -> Result<T, StoreError> {
-        let mut connection = self.connection.clone();
+        self.ask(|mut line, _| async move { command.query_async(&mut line).await }).await
+    }
+
+    /// Asks Redis under the outer timeout, and once more if the connection broke: the first call may
+    /// have happened, and the second is told so.
+    async fn ask<T, F: Future<Output = redis::RedisResult<T>>>(
+        &self,
+        ask: impl Fn(line::Line, bool) -> F,
+    ) -> Result<T, StoreError> {
         self.in_time(async {
-            match command.query_async(&mut connection).await {
+            match ask(self.connection.clone(), false).await {
                 Err(error) if error.is_unrecoverable_error() => {
-                    command.query_async(&mut connection).await
+                    ask(self.connection.clone(), true).await
                 }
                 answer => answer,
             }

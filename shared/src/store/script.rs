@@ -111,24 +111,15 @@ impl Store {
         cell: Cell,
         arguments: &[&str],
     ) -> Result<Reply, StoreError> {
-        let mut connection = self.connection.clone();
-        let invocation = |nonce: String| {
-            let mut invocation = script.key(keys::config(cell));
-            invocation.arg(nonce);
-            for argument in arguments {
-                invocation.arg(*argument);
-            }
-            invocation
-        };
         let nonce = nonce();
         let value: redis::Value = self
-            .in_time(async {
-                match invocation(nonce.clone()).invoke_async(&mut connection).await {
-                    Err(error) if error.is_unrecoverable_error() => {
-                        invocation(nonce + "+").invoke_async(&mut connection).await
-                    }
-                    answer => answer,
+            .ask(|mut line, again| {
+                let mut invocation = script.key(keys::config(cell));
+                invocation.arg(if again { format!("{nonce}+") } else { nonce.clone() });
+                for argument in arguments {
+                    invocation.arg(*argument);
                 }
+                async move { invocation.invoke_async(&mut line).await }
             })
             .await?;
         Reply::from_value(value)

@@ -38,17 +38,8 @@ impl Store {
             .ignore()
             .expire(&key, SESSION_LIFETIME.as_secs().cast_signed())
             .ignore();
-        let mut connection = self.connection.clone();
-        let () = self
-            .in_time(async {
-                match both.query_async(&mut connection).await {
-                    Err(error) if error.is_unrecoverable_error() => {
-                        both.query_async(&mut connection).await
-                    }
-                    answer => answer,
-                }
-            })
-            .await?;
+        let both = &both;
+        let () = self.ask(|mut line, _| async move { both.query_async(&mut line).await }).await?;
         Ok(NewSession { id, token })
     }
 
