@@ -65,7 +65,10 @@ impl App {
             store: store.clone(),
             blobs: blobs.clone(),
             keeper: keeper.clone(),
-            retry: RetryPolicy::default(),
+            retry: RetryPolicy {
+                attempts: settings.queue.attempts.get(),
+                ..RetryPolicy::default()
+            },
             attempt_timeout: settings.queue.attempt_timeout,
         });
         let pools: Vec<Pool> = settings.worker.pools.clone();

@@ -115,8 +115,11 @@ impl<'a> Attempt<'a> {
     ) -> Result<Produced, Interrupted> {
         self.must(|| self.runner.store.advance(self.lease(), State::Generating)).await?;
         let (sender, updates) = mpsc::channel(UPDATES_MAX);
+        let Lease { job, fence } = self.lease();
         let call = Call {
+            id: format!("{job}-{fence}"),
             input: self.input.clone(),
+            source: None,
             attempt: claimed.attempt,
             checkpoint: claimed.checkpoint.clone(),
             stop: self.held.stopped().clone(),

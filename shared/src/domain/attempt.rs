@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::failure::{ErrorCode, Failure};
+use super::failure::{Failure, Resend};
 
 /// Attempts that a submit or a user's retry buys: the first and two retries.
 pub const ATTEMPTS_DEFAULT: u32 = 3;
@@ -14,6 +14,8 @@ pub const ATTEMPTS_DEFAULT: u32 = 3;
 /// Decides whether and when a failed attempt is followed by another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
+    /// Attempts that a submit or a user's retry buys.
+    pub attempts: u32,
     /// Bound of the first delay; each later bound is twice the one before.
     pub base: Duration,
     /// Longest delay, whatever the provider or the doubling asks for.
@@ -22,7 +24,8 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { base: Duration::from_secs(1), cap: Duration::from_secs(60) }
+        let (base, cap) = (Duration::from_secs(1), Duration::from_secs(60));
+        Self { attempts: ATTEMPTS_DEFAULT, base, cap }
     }
 }
 
@@ -39,7 +42,14 @@ impl RetryPolicy {
         attempt_limit: u32,
         jitter: f64,
     ) -> Option<Duration> {
-        if attempt >= attempt_limit || !Self::is_worth_retrying(failure.code) {
+        let left = attempt_limit.saturating_sub(attempt);
+        let allowed = match failure.resend {
+            Resend::Freely => left > 0,
+            // Only from the first attempt of those bought, so that it can't happen twice.
+            Resend::Once => left > 0 && left + 1 >= self.attempts,
+            Resend::Never => false,
+        };
+        if !allowed {
             return None;
         }
         let doublings = attempt.saturating_sub(1).min(16);
@@ -47,21 +57,11 @@ impl RetryPolicy {
         let drawn = bound.mul_f64(jitter.clamp(0.0, 1.0));
         Some(drawn.max(failure.retry_after.unwrap_or_default()).min(self.cap))
     }
-
-    /// Tells whether the same request could succeed later without anybody changing it.
-    fn is_worth_retrying(code: ErrorCode) -> bool {
-        match code {
-            ErrorCode::Temporary
-            | ErrorCode::RateLimit
-            | ErrorCode::Timeout
-            | ErrorCode::Unknown => true,
-            ErrorCode::Permanent | ErrorCode::AuthError => false,
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::failure::ErrorCode;
     use super::*;
 
     fn failure(code: ErrorCode) -> Failure {
@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn delays_double_under_full_jitter_and_stop_at_the_cap() {
-        let policy = RetryPolicy { base: Duration::from_secs(2), cap: Duration::from_secs(5) };
+        let (base, cap) = (Duration::from_secs(2), Duration::from_secs(5));
+        let policy = RetryPolicy { attempts: 9, base, cap };
         let delay = |attempt, jitter| {
             policy.next_delay(&failure(ErrorCode::Temporary), attempt, 9, jitter).unwrap()
         };
@@ -88,6 +89,19 @@ mod tests {
         assert!(policy.next_delay(&failure(ErrorCode::Temporary), 3, 3, 1.0).is_none());
         assert!(policy.next_delay(&failure(ErrorCode::Permanent), 1, 3, 1.0).is_none());
         assert!(policy.next_delay(&failure(ErrorCode::AuthError), 1, 3, 1.0).is_none());
+    }
+
+    #[test]
+    fn what_may_have_been_paid_for_is_asked_again_once_in_all() {
+        let policy = RetryPolicy { attempts: 4, ..RetryPolicy::default() };
+        let again = |attempt, limit| {
+            policy.next_delay(&failure(ErrorCode::Timeout), attempt, limit, 1.0).is_some()
+        };
+        assert_eq!([again(1, 4), again(2, 4), again(3, 4)], [true, false, false]);
+        // A user's retry after two attempts buys four more.
+        assert_eq!([again(3, 6), again(4, 6)], [true, false]);
+        let settled = failure(ErrorCode::RateLimit).resend(Resend::Never);
+        assert!(policy.next_delay(&settled, 1, 4, 1.0).is_none());
     }
 
     #[test]

@@ -62,6 +62,56 @@ impl ErrorCode {
     }
 }
 
+/// What a failure says about the provider, for those who decide whether to go on asking it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// It took too long.
+    Timeout,
+    /// It asked for a slower pace, or its bill is not paid.
+    Quota,
+    /// It is broken, overloaded or can't be reached.
+    Server,
+    /// It is well and refused the request, or our credentials.
+    Client,
+    /// It answered something that nobody foresaw.
+    Unknown,
+}
+
+impl FailureKind {
+    /// Gives the word used in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Quota => "quota",
+            Self::Server => "5xx",
+            Self::Client => "4xx",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Whether sending the same request again could cost twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Resend {
+    /// Nothing was made for us: as often as the attempts allow.
+    Freely,
+    /// Nobody knows whether something was made and paid for: once.
+    Once,
+    /// It would fail again until somebody acts.
+    Never,
+}
+
+/// The provider's own words about a failure, for its support desk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// HTTP status.
+    pub status: Option<u16>,
+    /// The provider's own error code.
+    pub code: Option<String>,
+    /// The provider's name of our request.
+    pub request_id: Option<String>,
+}
+
 /// One attempt's failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -73,13 +123,45 @@ pub struct Failure {
     pub detail: String,
     /// How long the provider asked us to wait, where it did.
     pub retry_after: Option<Duration>,
+    /// What it says about the provider.
+    pub kind: FailureKind,
+    /// Whether the request may be sent again.
+    pub resend: Resend,
+    /// The provider's own words.
+    pub origin: Origin,
 }
 
 impl Failure {
-    /// Makes a failure with a message for the user.
+    /// Makes a failure with a message for the user; kind and resend are what the code suggests.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        let message = message.into().chars().take(MESSAGE_CHARS_MAX).collect();
-        Self { code, message, detail: String::new(), retry_after: None }
+        let (kind, resend) = match code {
+            ErrorCode::Temporary => (FailureKind::Server, Resend::Freely),
+            ErrorCode::Permanent | ErrorCode::AuthError => (FailureKind::Client, Resend::Never),
+            ErrorCode::RateLimit => (FailureKind::Quota, Resend::Freely),
+            ErrorCode::Timeout => (FailureKind::Timeout, Resend::Once),
+            ErrorCode::Unknown => (FailureKind::Unknown, Resend::Once),
+        };
+        Self {
+            code,
+            message: message.into().chars().take(MESSAGE_CHARS_MAX).collect(),
+            detail: String::new(),
+            retry_after: None,
+            kind,
+            resend,
+            origin: Origin::default(),
+        }
+    }
+
+    /// Says otherwise than the code whether the request may be sent again.
+    pub fn resend(mut self, resend: Resend) -> Self {
+        self.resend = resend;
+        self
+    }
+
+    /// Adds the provider's own words.
+    pub fn from_provider(mut self, origin: Origin) -> Self {
+        self.origin = origin;
+        self
     }
 
     /// Adds what the operator needs.

@@ -18,8 +18,13 @@ use tokio_util::sync::CancellationToken;
 /// One attempt's request to a provider.
 #[derive(Debug, Clone)]
 pub struct Call {
+    /// Names the attempt, `<job>-<fence>`: what an adapter gives a provider that lets it choose
+    /// the name of a request.
+    pub id: String,
     /// What to draw; its seed is always set.
     pub input: FrameInput,
+    /// What to start from instead of noise.
+    pub source: Option<Source>,
     /// Ordinal of the attempt, from 1.
     pub attempt: u32,
     /// The provider's own handle from an attempt whose worker was lost, to resume instead of
@@ -27,6 +32,17 @@ pub struct Call {
     pub checkpoint: Option<String>,
     /// Fires at the deadline, on cancellation and when the lease is lost.
     pub stop: CancellationToken,
+}
+
+/// A picture to start from.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The picture; it decodes, has the size that is asked for, and carries no metadata.
+    pub picture: Picture,
+    /// A PNG of the same size, white where the picture shall be drawn anew; everywhere if `None`.
+    pub mask: Option<Picture>,
+    /// How much may change, from 0 (nothing) to 1 (everything).
+    pub strength: f64,
 }
 
 /// What a running call yields.
@@ -75,8 +91,8 @@ pub type Updates = mpsc::Sender<Update>;
 
 /// An outside service that makes images.
 pub trait Provider: Send + Sync + 'static {
-    /// Names it in events, logs and metrics.
-    fn name(&self) -> &'static str;
+    /// Names it in events, logs and metrics, as the settings do.
+    fn name(&self) -> &str;
 
     /// Makes the frames of one call.
     ///

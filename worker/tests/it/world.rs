@@ -56,7 +56,7 @@ impl Scripted {
 }
 
 impl Provider for Scripted {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "scripted"
     }
 
@@ -122,7 +122,11 @@ impl World {
             store: self.store.clone(),
             blobs: self.blobs.clone(),
             keeper: self.keeper.clone(),
-            retry: RetryPolicy { base: Duration::ZERO, cap: Duration::ZERO },
+            retry: RetryPolicy {
+                base: Duration::ZERO,
+                cap: Duration::ZERO,
+                ..RetryPolicy::default()
+            },
             attempt_timeout,
         }
     }

@@ -90,7 +90,7 @@ impl Builtin {
 }
 
 impl Provider for Builtin {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "builtin"
     }
 

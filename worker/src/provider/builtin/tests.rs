@@ -18,7 +18,14 @@ fn input(prompt: &str) -> FrameInput {
 }
 
 fn call(input: FrameInput) -> Call {
-    Call { input, attempt: 1, checkpoint: None, stop: CancellationToken::new() }
+    Call {
+        id: "test".into(),
+        input,
+        source: None,
+        attempt: 1,
+        checkpoint: None,
+        stop: CancellationToken::new(),
+    }
 }
 
 /// Runs a call with faults on and gives everything it yielded.
