@@ -10,13 +10,12 @@ local id, worker, lease_ms, provider = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV
 local j = load(id, 'attempt_limit', 'model', 'input', 'checkpoint')
 if not j then return {'gone', 'missing'} end
 -- Only an admitted job may run: the window is where the caps are kept.
-if j.state ~= 'queued' or not redis.call('ZSCORE', root .. 'out:' .. j.pool, id) then
+if j.state ~= 'queued' or redis.call('ZREM', root .. 'out:' .. j.pool, id) == 0 then
   return {'gone', j.state}
 end
 
 local fence, attempt = tonumber(j.fence) + 1, j.attempt_count + 1
 redis.call('ZADD', root .. 'lease:' .. j.pool, now + lease_ms, id)
-redis.call('ZREM', root .. 'out:' .. j.pool, id)
 redis.call('ZREM', root .. 'ready:' .. j.line, id)
 redis.call('ZREM', root .. 'queue:' .. j.line, id)
 if j.run_by then redis.call('ZREM', root .. 'deadline:' .. j.pool, id) end

@@ -10,7 +10,7 @@
 local id, fence, generate_ms, upload_ms, retention_ms, frames, last_frame =
   ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
 
-local j = load(id, 'started_at')
+local j = load(id, 'started_at', 'promised_at')
 if j and j.state == 'completed' and j.fence == fence then return {'already'} end
 if not owns(j, fence) then return {'lost', j and j.state or 'missing'} end
 if j.state ~= 'uploading' then return {'refused', j.state} end
@@ -18,17 +18,12 @@ if j.state ~= 'uploading' then return {'refused', j.state} end
 local started_at, queued_at = tonumber(j[11]), tonumber(j.queued_at)
 local timings = '{"queue_ms":' .. started_at - queued_at .. ',"generate_ms":' .. generate_ms
   .. ',"upload_ms":' .. upload_ms .. ',"total_ms":' .. now - queued_at .. '}'
-redis.call('HSET', j.key, 'artifacts', frames, 'timings', timings)
-j.v = j.v + 1
-emit(j, 'frame-ready', last_frame)
-
--- What the next in line may expect: a moving average over about ten jobs.
-local pool = root .. 'pool:' .. j.pool
-local service_ms = tonumber(redis.call('HGET', pool, 'service_ms') or now - started_at)
-redis.call('HSET', pool, 'service_ms',
-  string.format('%.1f', service_ms * 0.9 + (now - started_at) * 0.1))
-
 leave(j)
+local its = load_of(j.pool)
+learn(j, its, now - started_at, j[12])
+j.v = j.v + 1
+say(j, 'frame-ready', last_frame)
 finish(j, 'completed', retention_ms, 'completed',
-  '{"frames":' .. frames .. ',"timings":' .. timings .. '}')
+  '{"frames":' .. frames .. ',"timings":' .. timings .. '}', its, 'artifacts', frames,
+  'timings', timings)
 return {'completed'}

@@ -10,10 +10,10 @@ local session, limit = ARGV[2], tonumber(ARGV[3])
 local places = {}
 for _, id in ipairs(redis.call('ZRANGE', root .. 'active:' .. session, 0, limit - 1)) do
   local j = load(id)
-  local ahead = j and j.state == 'queued' and ahead_of(j)
-  if ahead then
-    for _, word in ipairs({id, j.v, ahead, wait_json(load_of(j.pool), ahead)}) do
-      places[#places + 1] = word
+  if j and j.state == 'queued' then
+    local ahead, wait = outlook(j, load_of(j.pool))
+    if ahead then
+      for _, word in ipairs({id, j.v, ahead, wait}) do places[#places + 1] = word end
     end
   end
 end

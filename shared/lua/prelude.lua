@@ -23,8 +23,11 @@ local PATTERN = {'high', 'high', 'normal', 'high', 'high', 'normal',
                  'high', 'high', 'normal', 'high', 'high', 'low'}
 
 local STREAM_EVENTS_MAX = 256
-local STREAM_S = 900
-local STREAMHEAD_S = 604800
+-- Trimmed a few at a time, and kept longer once a minute: each would cost more than the event.
+local STREAM_EVENTS_SLACK = 32
+local STREAM_S = 900 + 60
+local STREAMHEAD_S = 604800 + 60
+
 local SESSION_CAP = 2
 
 -- Completes an event's JSON: the five members all have, then those of `body` (an object's text).
@@ -34,21 +37,41 @@ local function event_json(j, body)
   return common .. ',' .. string.sub(body, 2)
 end
 
--- Appends a durable event to the session's stream and publishes the same text.
+-- Events that the next emit tells first.
+local said = {}
+
+-- Says a durable event; the next emit of this script, for the same session, tells it.
+local function say(j, kind, body)
+  said[#said + 1] = kind .. ' ' .. j.id .. '\n' .. event_json(j, body)
+end
+
+-- Appends this event, behind those that were said, to the session's stream; publishes the same texts.
 local function emit(j, kind, body)
   local stream, head = root .. 'stream:' .. j.session, root .. 'streamhead:' .. j.session
-  local last = redis.call('HMGET', head, 'n', 'u')
-  local n = tonumber(last[1] or 0) + 1
-  local event = n .. '-' .. nonce .. ' ' .. (last[2] or '-') .. ' ' .. kind .. ' ' .. j.id
-    .. '\n' .. event_json(j, body)
-  if n == 1 then redis.call('DEL', stream) end
-  if redis.call('RPUSH', stream, event) > STREAM_EVENTS_MAX then
+  local last = redis.call('HMGET', head, 'n', 'u', 'kept')
+  local n, before, minute = tonumber(last[1] or 0), last[2] or '-', tostring(math.floor(now / 60000))
+  if n == 0 then redis.call('DEL', stream) end
+  say(j, kind, body)
+  for i, event in ipairs(said) do
+    n = n + 1
+    said[i] = n .. '-' .. nonce .. ' ' .. before .. ' ' .. event
+    before = nonce
+  end
+  local length = redis.call('RPUSH', stream, unpack(said))
+  if length > STREAM_EVENTS_MAX + STREAM_EVENTS_SLACK then
     redis.call('LTRIM', stream, -STREAM_EVENTS_MAX, -1)
   end
-  redis.call('EXPIRE', stream, STREAM_S)
-  redis.call('HSET', head, 'n', n, 'u', nonce)
-  redis.call('EXPIRE', head, STREAMHEAD_S)
-  redis.call('PUBLISH', stream, event) --@publish
+  if last[3] == minute and length > #said then
+    redis.call('HSET', head, 'n', n, 'u', nonce)
+  else
+    redis.call('HSET', head, 'n', n, 'u', nonce, 'kept', minute)
+    redis.call('EXPIRE', head, STREAMHEAD_S)
+    redis.call('EXPIRE', stream, STREAM_S)
+  end
+  for _, event in ipairs(said) do
+    redis.call('PUBLISH', stream, event) --@publish
+  end
+  said = {}
 end
 
 -- Publishes an event that nobody needs to see later.
@@ -82,10 +105,13 @@ end
 
 -- Reads how much a pool may run and how much it does.
 local function load_of(pool)
-  local p = redis.call('HMGET', root .. 'pool:' .. pool, 'capacity', 'cap', 'beat', 'service_ms')
+  local p = redis.call('HMGET', root .. 'pool:' .. pool, 'capacity', 'cap', 'beat', 'service_ms',
+    'service_var', 'margin_high', 'margin_normal', 'margin_low')
   return {
-    slots = math.min(tonumber(p[1] or 0), tonumber(p[2] or math.huge)), beat = tonumber(p[3] or 0),
-    service_ms = tonumber(p[4]), running = redis.call('ZCARD', root .. 'lease:' .. pool),
+    pool = pool, slots = math.min(tonumber(p[1] or 0), tonumber(p[2] or math.huge)), beat = tonumber(p[3] or 0),
+    running = redis.call('ZCARD', root .. 'lease:' .. pool),
+    service_ms = tonumber(p[4]), service_var = tonumber(p[5]),
+    margin = {high = tonumber(p[6]), normal = tonumber(p[7]), low = tonumber(p[8])},
   }
 end
 
@@ -97,34 +123,27 @@ local function admit(pool, its)
   if room > 0 then room = room - redis.call('ZCARD', root .. 'out:' .. pool) end
   if room <= 0 then return end
   local cap, beat, admitted = session_cap(), its.beat, 0
+  local turn = root .. 'turn:' .. pool .. ':'
   while room > 0 do
-    local class, session = PATTERN[beat % #PATTERN + 1], nil
-    session = redis.call('ZRANGE', root .. 'turn:' .. pool .. ':' .. class, 0, 0)[1]
-    for _, other in ipairs(CLASSES) do
-      if session then break end
-      class = other
-      session = redis.call('ZRANGE', root .. 'turn:' .. pool .. ':' .. class, 0, 0)[1]
-    end
-    if not session then break end
-    local line, live = pool .. ':' .. class, root .. 'live:' .. session
-    local wait, turn = root .. 'wait:' .. line .. ':' .. session, root .. 'turn:' .. line
+    -- A turn is taken before it is given back; nothing can fail in between.
+    local taken = redis.call('ZMPOP', 4, turn .. PATTERN[beat % #PATTERN + 1],
+      turn .. 'high', turn .. 'normal', turn .. 'low', 'MIN')
+    if not taken then break end
+    local line, session = string.sub(taken[1], #root + 6), taken[2][1][1]
+    local live = root .. 'live:' .. session
     if redis.call('SCARD', live) >= cap then
       redis.call('SADD', root .. 'held:' .. session, line)
-      redis.call('ZREM', turn, session)
     else
-      local id = redis.call('ZRANGE', wait, 0, 0)[1]
-      if id then
-        redis.call('SADD', live, id)
-        redis.call('ZADD', root .. 'out:' .. pool, at, id)
-        redis.call('ZADD', root .. 'ready:' .. line, instant(admitted), id)
-        redis.call('ZREM', wait, id)
+      local wait = root .. 'wait:' .. line .. ':' .. session
+      local first = redis.call('ZRANGE', wait, 0, 1)
+      if first[1] then
+        redis.call('SADD', live, first[1])
+        redis.call('ZADD', root .. 'out:' .. pool, at, first[1])
+        redis.call('ZADD', root .. 'ready:' .. line, instant(admitted), first[1])
+        redis.call('ZREM', wait, first[1])
         room, beat, admitted = room - 1, beat + 1, admitted + 1
       end
-      if redis.call('EXISTS', wait) == 0 then
-        redis.call('ZREM', turn, session)
-      else
-        redis.call('ZADD', turn, instant(admitted), session)
-      end
+      if first[2] then redis.call('ZADD', taken[1], instant(admitted), session) end
     end
   end
   if admitted > 0 then redis.call('HSET', root .. 'pool:' .. pool, 'beat', beat % #PATTERN) end
@@ -132,9 +151,12 @@ end
 
 -- Puts a job in its session's line, at the place its queued_at gives it.
 local function enqueue(j)
+  local wait = root .. 'wait:' .. j.line .. ':' .. j.session
   redis.call('ZADD', root .. 'queue:' .. j.line, j.queued_at, j.id)
-  redis.call('ZADD', root .. 'wait:' .. j.line .. ':' .. j.session, j.queued_at, j.id)
-  if redis.call('SISMEMBER', root .. 'held:' .. j.session, j.line) == 0 then
+  redis.call('ZADD', wait, j.queued_at, j.id)
+  -- Others of the line have brought its turn already, or the cap holds it.
+  if redis.call('ZCARD', wait) == 1
+    and redis.call('SISMEMBER', root .. 'held:' .. j.session, j.line) == 0 then
     redis.call('ZADD', root .. 'turn:' .. j.line, 'NX', instant(0), j.session)
   end
   if j.run_by then redis.call('ZADD', root .. 'deadline:' .. j.pool, j.run_by, j.id) end
@@ -180,31 +202,80 @@ local function leave(j)
   free(j)
 end
 
--- Counts jobs ahead of a queued one: those before it in its class and all of higher classes.
+-- Counts jobs ahead of a queued one: those before it in its class and all of higher classes; and
+-- the former alone. nil when it stands in no line.
 local function ahead_of(j)
-  local ahead = redis.call('ZRANK', root .. 'queue:' .. j.line, j.id)
-  if not ahead then return nil end
+  local rank = redis.call('ZRANK', root .. 'queue:' .. j.line, j.id)
+  if not rank then return nil end
+  local higher = 0
   for _, class in ipairs(CLASSES) do
     local line = j.pool .. ':' .. class
-    if line == j.line then return ahead end
-    ahead = ahead + redis.call('ZCARD', root .. 'queue:' .. line)
+    if line == j.line then return higher + rank, rank end
+    higher = higher + redis.call('ZCARD', root .. 'queue:' .. line)
   end
 end
 
--- Estimates the wait behind `ahead` jobs, as JSON text; null while nobody could run it.
-local function wait_json(its, ahead)
-  if its.slots <= 0 or not ahead then return 'null' end
-  local before = ahead + its.running - its.slots + 1
-  if before <= 0 then return '0' end
-  if not its.service_ms then return 'null' end
-  return string.format('%.0f', before * its.service_ms / its.slots)
+-- How far beyond the mean nine of ten fall, in standard deviations.
+local NINE_OF_TEN = 1.28
+
+-- States within which time a queued job is done in nine cases of ten, as JSON text; null while
+-- nobody could run it or none has been measured. `own`: unfinished jobs of its session before it.
+local function wait_json(its, line, ahead, rank, own)
+  if its.slots <= 0 or not its.service_ms then return 'null' end
+  -- Sessions take turns: of those before it in its class only so many have theirs first.
+  local before = ahead
+  if rank > own + 1 then
+    local sessions = redis.call('ZCARD', root .. 'turn:' .. line) + 1
+    before = ahead - rank + math.min(rank, (own + 1) * sessions)
+  end
+  local rounds = math.max((before + its.running - its.slots + 1) / its.slots, 0)
+  if own > 0 then
+    local cap = math.max(math.min(session_cap(), its.slots), 1)
+    rounds = math.max(rounds, (own - cap + 1) / cap)
+  end
+  local spread_ms = math.sqrt((its.service_var or 0) * (rounds / its.slots + 1))
+  local margin = its.margin[string.sub(line, #its.pool + 2)] or 1
+  return string.format('%.0f',
+    math.ceil(((rounds + 1) * its.service_ms + NINE_OF_TEN * spread_ms) * margin))
+end
+
+-- Tells a queued job's jobs ahead (nil when it stands in no line) and its wait as JSON text.
+local function outlook(j, its)
+  local ahead, rank = ahead_of(j)
+  if not ahead then return nil, 'null' end
+  local own = redis.call('ZRANK', root .. 'active:' .. j.session, j.id) or 0
+  return ahead, wait_json(its, j.line, ahead, rank, own)
+end
+
+-- What one completed job weighs in the pool's mean.
+local WEIGHT = 0.05
+-- Steps by which the margin grows when a stated wait was too short, and shrinks when it held: they
+-- balance where nine of ten hold.
+local MISSED, HELD = 1.09, 0.99
+
+-- Learns from a completed job how long one takes, and whether what was stated held.
+local function learn(j, its, took_ms, promised_at)
+  local class = string.sub(j.line, #j.pool + 2)
+  local mean = its.service_ms or took_ms
+  local apart = took_ms - mean
+  local var = its.service_var or mean * mean / 4
+  its.service_ms = mean + WEIGHT * apart
+  its.service_var = (1 - WEIGHT) * (var + WEIGHT * apart * apart)
+  local margin = its.margin[class] or 1
+  if promised_at then
+    local step = now > tonumber(promised_at) and MISSED or HELD
+    margin = math.min(math.max(margin * step, 0.5), 20)
+  end
+  redis.call('HSET', root .. 'pool:' .. j.pool, 'service_ms', string.format('%.1f', its.service_ms),
+    'service_var', string.format('%.1f', its.service_var),
+    'margin_' .. class, string.format('%.4f', margin))
 end
 
 -- Body of a queued event: why, where in the queue, and how long.
 local function queued_json(j, reason, more)
-  local ahead = ahead_of(j)
+  local ahead, wait = outlook(j, load_of(j.pool))
   return '{"reason":"' .. reason .. '","position":' .. (ahead or 'null')
-    .. ',"estimated_wait_ms":' .. wait_json(load_of(j.pool), ahead) .. (more or '') .. '}'
+    .. ',"estimated_wait_ms":' .. wait .. (more or '') .. '}'
 end
 
 -- Sends a running job back to its old place in the queue without burning its attempt.
@@ -219,31 +290,30 @@ local function hand_back(j, reason)
   admit(j.pool)
 end
 
--- Ends a job whose places in queue or lease the caller has already cleared.
-local function finish(j, state, retention_ms, kind, body)
+-- Ends a job whose places in queue or lease the caller has already cleared. `...`: more fields.
+local function finish(j, state, retention_ms, kind, body, its, ...)
   j.v, j.state = j.v + 1, state
   redis.call('HSET', j.key, 'state', state, 'v', j.v, 'updated_at', at, 'finished_at', at,
-    'expires_at', now + retention_ms)
+    'expires_at', now + retention_ms, ...)
   redis.call('HDEL', j.key, 'locked_by', 'locked_at', 'progress', 'preview', 'retry_at',
-    'cancel_requested')
+    'cancel_requested', 'promised_at')
   redis.call('PEXPIRE', j.key, retention_ms)
   redis.call('ZREM', root .. 'active:' .. j.session, j.id)
   emit(j, kind, body)
-  admit(j.pool)
+  admit(j.pool, its)
 end
 
 -- Ends a job as failed, with the stage it failed in, and keeps it for the operator.
 local function finish_failed(j, retention_ms, dead_max, code, message, detail)
   local stage = j.state
   local retryable = code ~= 'PERMANENT' and code ~= 'AUTH_ERROR'
-  redis.call('HSET', j.key, 'failure_stage', stage, 'error_code', code, 'error_message', message,
-    'error_detail', detail)
   redis.call('ZADD', root .. 'dead', at, j.id)
   redis.call('ZREMRANGEBYRANK', root .. 'dead', 0, -dead_max - 1)
   redis.call('ZREMRANGEBYSCORE', root .. 'dead', '-inf', now - retention_ms)
   finish(j, 'failed', retention_ms, 'failed', '{"error":{"code":"' .. code .. '","message":'
     .. cjson.encode(message) .. ',"failure_stage":"' .. stage .. '","retryable":'
-    .. tostring(retryable) .. '}}')
+    .. tostring(retryable) .. '}}', nil, 'failure_stage', stage, 'error_code', code,
+    'error_message', message, 'error_detail', detail)
 end
 
 local function finish_cancelled(j, retention_ms, by)
@@ -255,9 +325,10 @@ local function row(id)
   local fields = redis.call('HGETALL', root .. 'job:' .. id)
   if #fields == 0 then return nil end
   local j = load(id)
-  local ahead = j.state == 'queued' and ahead_of(j) or nil
+  local ahead, wait
+  if j.state == 'queued' then ahead, wait = outlook(j, load_of(j.pool)) end
   table.insert(fields, 1, ahead or '')
-  table.insert(fields, 2, ahead and wait_json(load_of(j.pool), ahead) or 'null')
+  table.insert(fields, 2, wait or 'null')
   return fields
 end
 

@@ -19,8 +19,8 @@ local active, jobs = root .. 'active:' .. session, root .. 'jobs:' .. session
 -- the first time and writes nothing.
 local known = sent_again and load(id, 'created_at')
 if known and known.session == session then
-  local ahead = ahead_of(known)
-  return {'accepted', known[11], ahead or 0, wait_json(load_of(pool), ahead)}
+  local ahead, wait = outlook(known, load_of(pool))
+  return {'accepted', known[11], ahead or 0, wait}
 end
 
 if key ~= '' then
@@ -34,10 +34,11 @@ end
 local unfinished = redis.call('ZCARD', active)
 if unfinished >= tonumber(ARGV[15]) then return {'session_full', unfinished} end
 -- The newest stands behind all of its own class and of the higher ones.
-local depth, ahead = 0, 0
+local depth, ahead, rank = 0, 0, 0
 for _, class in ipairs(CLASSES) do
-  depth = depth + redis.call('ZCARD', root .. 'queue:' .. pool .. ':' .. class)
-  if class == priority then ahead = depth end
+  local waiting = redis.call('ZCARD', root .. 'queue:' .. pool .. ':' .. class)
+  depth = depth + waiting
+  if class == priority then ahead, rank = depth, waiting end
 end
 if depth >= tonumber(ARGV[14]) then return {'queue_full', depth} end
 
@@ -45,10 +46,14 @@ local run_by = ARGV[10] ~= '' and string.format('%.0f', now + tonumber(ARGV[10])
 local j = {id = id, key = root .. 'job:' .. id, session = session, pool = pool, v = 1,
            line = pool .. ':' .. priority, state = 'queued', queued_at = at, run_by = run_by}
 
+local its = load_of(pool)
+local wait = wait_json(its, j.line, ahead, rank, unfinished)
+
 -- Counts that are still zero are written by whoever first counts.
 redis.call('HSET', j.key, 'id', id, 'session', session, 'pool', pool, 'model', ARGV[5],
   'priority', priority, 'state', 'queued', 'v', '1', 'input', ARGV[7], 'metadata', ARGV[8],
   'attempt_limit', ARGV[9], 'created_at', at, 'queued_at', at)
+if wait ~= 'null' then redis.call('HSET', j.key, 'promised_at', now + tonumber(wait)) end
 if run_by then redis.call('HSET', j.key, 'run_by', run_by) end
 if key ~= '' then
   redis.call('HSET', j.key, 'idempotency_key', key)
@@ -59,8 +64,6 @@ if redis.call('LPUSH', jobs, id) > tonumber(ARGV[16]) then redis.call('RPOP', jo
 if unfinished == 0 then redis.call('EXPIRE', jobs, ARGV[17]) end
 enqueue(j)
 
-local its_pool = load_of(pool)
-local wait = wait_json(its_pool, ahead)
 emit(j, 'queued', '{"reason":"submitted","position":' .. ahead .. ',"estimated_wait_ms":' .. wait .. '}')
-admit(pool, its_pool)
+admit(pool, its)
 return {'accepted', at, ahead, wait}

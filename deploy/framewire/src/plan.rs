@@ -22,7 +22,7 @@ pub(crate) struct UpArgs {
     /// Folder of everything that is kept: jobs, sessions, frames
     #[arg(long, value_name = "DIR", default_value = "./.framewire")]
     pub(crate) data: PathBuf,
-    /// A Redis of yours (6.2 or newer, noeviction) instead of a private one
+    /// A Redis of yours (7.0 or newer, noeviction) instead of a private one
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
     /// Worker processes

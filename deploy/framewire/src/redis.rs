@@ -21,7 +21,7 @@ const CONF: &str = include_str!("../redis.conf");
 /// Programs that will do, in the order they are looked for.
 const SERVERS: [&str; 2] = ["redis-server", "valkey-server"];
 /// Oldest version that will do: LMOVE, ZRANGE BYSCORE and GETDEL came with it.
-const VERSION_MIN: (u32, u32) = (6, 2);
+const VERSION_MIN: (u32, u32) = (7, 0);
 /// How often a starting server is asked for a sign of life.
 const ASK_EVERY: Duration = Duration::from_millis(20);
 /// How often a wait is told of; a long append-only file takes a while to load.
@@ -34,7 +34,7 @@ pub(crate) enum RedisError {
     Missing,
     #[error("ask {server} for its version")]
     Version { server: &'static str, source: std::io::Error },
-    #[error("use redis-server {version}: it is too old, 6.2 or newer is needed")]
+    #[error("use redis-server {version}: it is too old, 7.0 or newer is needed")]
     TooOld { version: String },
     #[error("write {}", .path.display())]
     Conf { path: PathBuf, source: std::io::Error },

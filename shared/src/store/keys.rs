@@ -9,7 +9,7 @@
 //! |---|---|---|---|---|
 //! | `config` | hash | `session_cap` and other values an operator may change live | gateway, operator | a few fields |
 //! | `pools` | set | pools that ever had a worker | heartbeat | pools |
-//! | `pool:<pool>` | hash | `capacity` (live slots), `cap` (operator's), `beat` (place in the class pattern), `service_ms` (moving average), `swept_at`, `lapse_from` | heartbeat, admit, complete, sweep | 6 fields |
+//! | `pool:<pool>` | hash | `capacity` (live slots), `cap` (operator's), `beat` (place in the class pattern), `service_ms` and `service_var` (moving mean and variance), `margin_<priority>` (stretches what is stated, so that it holds), `swept_at`, `lapse_from` | heartbeat, admit, complete, sweep | 10 fields |
 //! | `job:<id>` | hash | the job, as text fields | all transitions, purge | retention after the end |
 //! | `queue:<line>` | zset | the ledger: every unclaimed job that is not delayed → queued at | submit, claim, … | `queue_max` per pool |
 //! | `wait:<line>:<session>` | zset | a session's own line: job → queued at | submit, admit, … | `session_max` |
@@ -25,8 +25,8 @@
 //! | `jobs:<session>` | list | all jobs still listed, newest first | submit, purge | `listed_max`, 7 days |
 //! | `dead` | zset | dead letters: failed job → failed at | fail, sweep, retry, purge | `dead_max`, retention |
 //! | `idem:<session>:<key>` | string | `<job id> <digest of the request>` | submit, purge | 24 h |
-//! | `stream:<session>` | list | the newest events, two lines of text each | every transition | 256, 15 min |
-//! | `streamhead:<session>` | hash | `n` and `u` of the newest event | every transition, readers | 7 days |
+//! | `stream:<session>` | list | the newest events, two lines of text each | every transition | 256 to 288, 15 min |
+//! | `streamhead:<session>` | hash | `n` and `u` of the newest event, `kept` (the minute in which the lifetimes were set) | every transition, readers | 7 days |
 //! | `session:<id>` | hash | `token_sha256`, `created_at`, `expires_at` | sessions | 30 days |
 //! | `workers:<pool>` | zset | worker → heard of until | heartbeat, sweep | workers |
 //! | `slots:<pool>` | hash | worker → slots | heartbeat, sweep | workers |

@@ -32,7 +32,7 @@ pub enum Unfit {
         policy: String,
     },
     /// A command that the scripts need is missing.
-    #[error("Redis {version} is too old; version 6.2 or newer is needed")]
+    #[error("Redis {version} is too old; version 7.0 or newer is needed")]
     TooOld {
         /// The version found.
         version: String,
@@ -68,7 +68,7 @@ impl Store {
         if !matches!(policy, "noeviction" | "") {
             return Err(Unfit::Evicts { policy: policy.to_owned() });
         }
-        if facts.version() < (6, 2) {
+        if facts.version() < (7, 0) {
             return Err(Unfit::TooOld { version: facts.text("redis_version").to_owned() });
         }
         match self.shared.redis.durability {

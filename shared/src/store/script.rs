@@ -3,7 +3,7 @@
 //! Redis keeps a script after its first use; after a restart or `SCRIPT FLUSH` it answers NOSCRIPT,
 //! and the script is loaded and run again. That is safe because a NOSCRIPT answer has run nothing.
 //! Lua makes every function anew at each call of a script, and that was a fifth of a call's time: so
-//! a script is given only the functions of the prelude that it names ([`compose`]).
+//! a script is given only what it uses of the prelude ([`compose`]).
 
 use redis::Script;
 
@@ -59,22 +59,40 @@ scripts!(
     doctor_pool,
 );
 
-/// Puts the prelude before a script, without the functions that neither it nor they call.
+/// Puts the prelude before a script, without the paragraphs that neither it nor they need.
 ///
-/// The prelude's paragraphs are separated by empty lines, and a function is one of them. Functions
-/// call only earlier ones, so one pass from the end finds all that are needed.
+/// The prelude's paragraphs are separated by empty lines. A function is one of them, needed where it
+/// is called; others are needed where a name that they declare is used. Names come before their use,
+/// so one pass from the end finds all that are needed.
 fn compose(prelude: &str, script: &str) -> String {
     let mut text = script.to_owned();
     for paragraph in prelude.trim_end().split("\n\n").collect::<Vec<_>>().into_iter().rev() {
-        let function = paragraph
-            .split_once("local function ")
-            .and_then(|(_, rest)| rest.split_once('('))
-            .map(|(name, _)| format!("{name}("));
-        if function.is_none_or(|call| text.contains(&call)) {
+        let names = declared(paragraph);
+        if names.is_empty() || names.iter().any(|name| mentions(&text, name)) {
             text = format!("{paragraph}\n\n{text}");
         }
     }
     text
+}
+
+/// Lists the names that a paragraph of the prelude declares: its function's, or its variables'.
+fn declared(paragraph: &str) -> Vec<&str> {
+    let locals = paragraph.lines().filter_map(|line| line.strip_prefix("local "));
+    locals
+        .flat_map(|rest| match rest.strip_prefix("function ") {
+            Some(function) => vec![function.split('(').next().unwrap_or_default()],
+            None => rest.split('=').next().unwrap_or_default().split(',').map(str::trim).collect(),
+        })
+        .collect()
+}
+
+/// Tells whether Lua text uses a name, as a word of its own.
+fn mentions(text: &str, name: &str) -> bool {
+    let part_of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.match_indices(name).any(|(at, _)| {
+        !text[..at].ends_with(part_of_a_name)
+            && !text[at + name.len()..].starts_with(part_of_a_name)
+    })
 }
 
 /// Gives the text of `submit.lua` as Redis gets it, for benchmarks without a gateway.
@@ -131,14 +149,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_gets_the_functions_it_calls_directly_or_not_and_no_others() {
-        let prelude = "local root = 1\n\n-- One.\nlocal function one()\n  return 1\nend\n\n\
+    fn a_script_gets_what_it_uses_directly_or_not_and_nothing_else() {
+        let prelude = "local root, at = 1, 2\n\n-- Most.\nlocal MOST = 1\nlocal LEAST = 0\n\n\
+                       -- One.\nlocal function one()\n  return root + MOST\nend\n\n\
                        local function two()\n  return one()\nend\n\n\
-                       local function three()\n  return 3\nend\n";
+                       local function three()\n  return at\nend\n";
         let text = compose(prelude, "return two()\n");
-        assert!(text.starts_with("local root = 1\n\n-- One.\nlocal function one()"), "{text}");
+        assert!(text.starts_with("local root, at = 1, 2\n\n-- Most."), "{text}");
         assert!(text.contains("local function two()") && !text.contains("three"), "{text}");
-        assert_eq!(compose(prelude, "return 0\n"), "local root = 1\n\nreturn 0\n");
+        assert_eq!(compose(prelude, "return at\n"), "local root, at = 1, 2\n\nreturn at\n");
+        assert_eq!(compose(prelude, "return two_or_one_s\n"), "return two_or_one_s\n");
     }
 
     #[test]

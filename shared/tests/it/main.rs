@@ -6,6 +6,8 @@ mod model;
 mod window;
 mod leases;
 mod fairness;
+
+mod estimate;
 mod idempotency;
 mod stream;
 mod sessions;

@@ -57,9 +57,9 @@ fn check_policy(facts: &Facts, wrong: &mut Vec<Finding>) {
                 .mend("CONFIG SET maxmemory-policy noeviction"),
         );
     }
-    if facts.version() < (6, 2) {
+    if facts.version() < (7, 0) {
         let what = format!("Redis {} is too old", facts.text("redis_version"));
-        wrong.push(Finding::wrong("version", what).advise("install 6.2 or newer"));
+        wrong.push(Finding::wrong("version", what).advise("install 7.0 or newer"));
     }
     if facts.text("role") == "slave" {
         wrong.push(
