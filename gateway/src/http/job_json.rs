@@ -39,7 +39,7 @@ pub struct JobView<'a> {
     /// Jobs ahead, 0-based; null unless it waits
     #[schema(required)]
     pub queue_position: Option<u64>,
-    /// Expected wait; null unless it waits and something is known
+    /// Time within which it is done in nine cases of ten; null unless it waits and that is known
     #[schema(required)]
     pub estimated_wait_ms: Option<u64>,
     /// The newest progress; null unless it runs

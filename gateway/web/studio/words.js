@@ -26,7 +26,7 @@ export function duration(ms) {
 }
 
 /** A guess is rounded up to whole seconds: nobody waits "about 0.4 s". */
-const about = (ms) => `about ${duration(Math.max(1000, Math.ceil(ms / 1000) * 1000))}`;
+const roughly = (ms) => duration(Math.max(1000, Math.ceil(ms / 1000) * 1000));
 
 export function status(job) {
   if (job.cancel_requested && !hasEnded(job)) return "Cancelling";
@@ -62,10 +62,10 @@ export function where(job, now = Date.now()) {
 export function time(job, now) {
   if (job.status === "queued") {
     if (job.retry_at > now) return `in ${duration(job.retry_at - now)}`;
-    return job.estimated_wait_ms ? about(job.estimated_wait_ms) : "";
+    return job.estimated_wait_ms ? `within ${roughly(job.estimated_wait_ms)}` : "";
   }
   if (job.status === "generating") {
-    return job.progress?.eta_ms ? `${about(job.progress.eta_ms)} left` : "";
+    return job.progress?.eta_ms ? `about ${roughly(job.progress.eta_ms)} left` : "";
   }
   if (job.status === "completed" && job.timings) return duration(job.timings.total_ms);
   return "";

@@ -33,7 +33,7 @@ job_events! {
         reason: String,
         /// Jobs ahead, 0-based
         position: Option<u64>,
-        /// Expected wait
+        /// Time within which it is done in nine cases of ten; null while that is unknown
         estimated_wait_ms: Option<u64>,
         /// When the next attempt is due, in epoch milliseconds
         retry_at: Option<u64>,
@@ -99,7 +99,7 @@ job_events! {
     Position {
         /// Jobs ahead, 0-based
         ahead: u64,
-        /// Expected wait
+        /// Time within which it is done in nine cases of ten; null while that is unknown
         eta_ms: Option<u64>,
     }
 }
