@@ -1,0 +1,5 @@
+//! later
+use anyhow::Result;
+pub(crate) async fn run() -> Result<()> {
+    Ok(())
+}
