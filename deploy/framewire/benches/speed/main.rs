@@ -12,15 +12,18 @@
 mod table;
 // Percentiles, and what Redis counts of its commands; pure.
 mod figures;
+// How often estimates held; pure.
+mod calibration;
 // What Redis and /proc tell of a server.
 mod server;
-// The parts.
-mod calibration;
-mod eta;
-mod pipeline;
-mod queue;
+// A job's transitions, as calls of the store.
+mod steps;
 // A worker's own parts around a provider that does nothing.
 mod whole;
+// The parts.
+mod queue;
+mod eta;
+mod pipeline;
 
 use anyhow::{Result, bail};
 

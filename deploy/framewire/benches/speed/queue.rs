@@ -19,23 +19,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use framewire_shared::domain::{
-    Artifact, Cell, Fence, JobId, MediaType, Pool, SessionId, State, WorkerId,
-};
-use framewire_shared::store::codec::{Claim, Completed, Noted, Submitted};
-use framewire_shared::store::queue::Lease;
+use framewire_shared::domain::{Cell, Pool, SessionId, WorkerId};
 use framewire_shared::store::stream::Heard;
 use framewire_shared::store::window::Hint;
 use framewire_shared::store::{QueueOptions, Store};
-use framewire_shared::testing::{RedisServer, submission};
+use framewire_shared::testing::RedisServer;
 use futures::future::BoxFuture;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::INPUT;
 use crate::figures::{CommandStats, milliseconds};
-use crate::server::{info, redis_cli};
+use crate::server::{REDIS_CONF, info, redis_cli};
+use crate::steps::{advance, claim, complete, new_id, submit};
 use crate::table::{row, table};
 use crate::whole;
 
@@ -61,9 +57,6 @@ const STEADY_S: u32 = 5;
 const ROUNDS: usize = 40;
 /// Longest wait for one job.
 const JOB_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// The settings that the launcher gives its redis-server.
-const REDIS_CONF: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/redis.conf");
 
 /// Sums the memory of all keys by their first word. KEYS is for a Redis of one's own.
 const BYTES_BY_KEY: &str = "local sums, list = {}, {} \
@@ -437,53 +430,6 @@ async fn spread(
         });
     }
     tasks.join_all().await.into_iter().collect()
-}
-
-fn new_id() -> JobId {
-    JobId::new(Cell::FIRST, Uuid::now_v7())
-}
-
-async fn submit(store: &Store, pool: &Pool, session: &SessionId, id: &JobId) -> Result<()> {
-    match store.submit(&submission(id, session, pool, INPUT)).await? {
-        Submitted::Accepted { .. } => Ok(()),
-        other => bail!("a submit was answered {other:?}"),
-    }
-}
-
-async fn claim(store: &Store, worker: &WorkerId, job: JobId) -> Result<Lease> {
-    match store.claim(&job, worker, "nothing").await? {
-        Claim::Claimed(claimed) => Ok(Lease { job, fence: claimed.fence }),
-        gone @ Claim::Gone(_) => bail!("a claim was answered {gone:?}"),
-    }
-}
-
-async fn advance(store: &Store, lease: &Lease) -> Result<()> {
-    for stage in [State::Generating, State::Uploading] {
-        let answer = store.advance(lease, stage).await?;
-        if answer != Noted::Noted {
-            bail!("an advance was answered {answer:?}");
-        }
-    }
-    Ok(())
-}
-
-async fn complete(store: &Store, lease: &Lease) -> Result<()> {
-    let Fence(fence) = lease.fence;
-    let frame = Artifact {
-        index: 0,
-        url: format!("/v1/artifacts/{}-{fence}-0.png", lease.job),
-        content_type: MediaType::Png,
-        width: 64,
-        height: 64,
-        bytes: 10_000,
-        sha256: "0".repeat(64),
-        seed: 1,
-    };
-    let ms = Duration::from_millis(1);
-    match store.complete(lease, &[frame], ms, ms).await? {
-        Completed::Completed => Ok(()),
-        other => bail!("a complete was answered {other:?}"),
-    }
 }
 
 fn print_bytes(queued: &HashMap<String, f64>, finished: &HashMap<String, f64>) {

@@ -5,6 +5,9 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use framewire_shared::testing::RedisServer;
 
+/// The settings that the launcher gives its redis-server.
+pub(crate) const REDIS_CONF: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/redis.conf");
+
 /// Ticks of /proc/<pid>/stat per second, as on every Linux that Rust supports.
 const TICKS_PER_S: f64 = 100.0;
 

@@ -1,10 +1,13 @@
 //! The benchmark's arithmetic; a benchmark runs no tests of its own.
 
+#[path = "../../benches/speed/calibration.rs"]
+mod calibration;
 #[path = "../../benches/speed/figures.rs"]
 mod figures;
 
 use std::time::Duration;
 
+use calibration::{Calibration, Outcome};
 use figures::{CommandStats, milliseconds, percentile};
 
 #[test]
@@ -35,4 +38,19 @@ fn a_scripts_own_time_is_what_its_commands_leave() {
     assert_eq!(between.script_us(), (200.0, 32.0));
     let inside: Vec<_> = between.inside().map(|(name, calls)| (name, calls.calls)).collect();
     assert_eq!(inside, [("hset", 8.0), ("zadd", 4.0)]);
+}
+
+#[test]
+fn an_estimate_holds_if_the_job_is_done_within_it() {
+    let outcome = |estimate_ms, actual_ms| Outcome { estimate_ms, actual_ms };
+    let judged = Calibration::of([
+        outcome(Some(100), 100),
+        outcome(Some(200), 100),
+        outcome(Some(100), 101),
+        outcome(None, 1),
+    ]);
+    assert_eq!(judged, Calibration { jobs: 4, held: 2.0 / 3.0, unknown: 0.25, ratio: 1.0 });
+    let none = Calibration::of([outcome(None, 1)]);
+    assert_eq!(none, Calibration { jobs: 1, held: 0.0, unknown: 1.0, ratio: 0.0 });
+    assert_eq!(Calibration::of([outcome(Some(0), 50)]).ratio, 50.0);
 }
