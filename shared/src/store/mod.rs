@@ -33,6 +33,9 @@ pub mod doctor;
 pub mod dead;
 // The artifacts' bytes.
 pub mod blobs;
+// A queue of Redis' own commands, which the benchmark measures ours beside.
+#[cfg(feature = "testing")]
+mod bare;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::domain::Cell;
+use crate::domain::{Cell, JobId, Pool, Priority};
 use crate::store::operate::Durability;
 use crate::store::{QueueOptions, RedisOptions, Store, keys};
 
@@ -16,14 +16,26 @@ use crate::store::{QueueOptions, RedisOptions, Store, keys};
 pub struct RedisServer {
     child: Child,
     folder: tempfile::TempDir,
+    settings: Vec<String>,
 }
+
+/// Settings of most tests: the launcher's, as far as they show.
+const SETTINGS: [&str; 8] =
+    ["--port", "0", "--save", "", "--appendonly", "yes", "--hash-max-ziplist-value", "8192"];
 
 impl RedisServer {
     /// Starts one with AOF, as the launcher does, and waits until it answers.
     pub fn start() -> Self {
+        Self::start_with(&SETTINGS)
+    }
+
+    /// Starts one with these arguments (a settings file first, or options) and waits until it
+    /// answers; its folder and its socket are ours.
+    pub fn start_with(settings: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("fw-").tempdir().expect("make a folder");
-        let child = spawn(folder.path());
-        let server = Self { child, folder };
+        let settings: Vec<String> = settings.iter().map(|&word| word.to_owned()).collect();
+        let child = spawn(&settings, folder.path());
+        let server = Self { child, folder, settings };
         server.wait_until_it_answers();
         server
     }
@@ -63,6 +75,17 @@ impl RedisServer {
             .expect("set the clock");
     }
 
+    /// Pops a pool's window as a worker does, high priority first, without waiting.
+    pub fn pop(&self, pool: &Pool) -> Option<JobId> {
+        let mut connection = self.connection();
+        Priority::ALL.iter().find_map(|&class| {
+            let window = keys::ready(Cell::FIRST, pool, class);
+            let popped: Vec<String> =
+                redis::cmd("ZPOPMIN").arg(window).query(&mut connection).expect("pop a window");
+            popped.first().map(|job| job.parse().expect("a job's id in the window"))
+        })
+    }
+
     /// Gives the connection options of its stores.
     pub fn options(&self) -> RedisOptions {
         RedisOptions {
@@ -85,7 +108,7 @@ impl RedisServer {
 
     /// Starts it again on what it left.
     pub fn restart(&mut self) {
-        self.child = spawn(self.folder.path());
+        self.child = spawn(&self.settings, self.folder.path());
         self.wait_until_it_answers();
     }
 
@@ -119,19 +142,10 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(folder: &std::path::Path) -> Child {
+fn spawn(settings: &[String], folder: &std::path::Path) -> Child {
     Command::new("redis-server")
-        .args([
-            "--port",
-            "0",
-            "--save",
-            "",
-            "--appendonly",
-            "yes",
-            "--hash-max-ziplist-value",
-            "8192",
-            "--unixsocket",
-        ])
+        .args(settings)
+        .arg("--unixsocket")
         .arg(folder.join("redis.sock"))
         .arg("--dir")
         .arg(folder)

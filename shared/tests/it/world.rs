@@ -73,12 +73,7 @@ impl World {
 
     /// Pops as a worker does, without waiting.
     pub(crate) fn pop(&self) -> Option<JobId> {
-        let mut redis = self.redis.connection();
-        Priority::ALL.iter().find_map(|class| {
-            let window = format!("fw:{{c0}}:ready:{}:{}", self.pool, class.as_str());
-            let popped: Vec<String> = redis::cmd("ZPOPMIN").arg(window).query(&mut redis).unwrap();
-            popped.first().map(|job| job.parse().unwrap())
-        })
+        self.redis.pop(&self.pool)
     }
 
     pub(crate) async fn claim(&self, job: &JobId) -> Option<(Lease, Claimed)> {

@@ -24,3 +24,5 @@ mod tidy;
 mod operate;
 /// Everything at once, in small.
 mod chaos;
+/// The arithmetic of the benchmark.
+mod speed;

@@ -1,6 +1,6 @@
-//! How fast the pair is, as a table that can be printed again: `./deploy/bench`.
+//! How fast the pair is, from HTTP to the stream, with real processes.
 //!
-//! Three parts, each beside something of the same run, because machines differ and are noisy:
+//! Three measurements, each beside something of the same run, because machines differ and are noisy:
 //! 1. submits per second of one gateway under `wrk -t1 -c64`, beside `redis-benchmark` running the
 //!    same script unpipelined with 64 connections;
 //! 2. what a submit costs: CPU of Redis and of the gateway, bytes in Redis per queued job;
@@ -20,26 +20,23 @@ use framewire_shared::testing::{RedisServer, submit_script};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 
+use crate::INPUT;
+use crate::figures::milliseconds;
+use crate::server::{cpu_s, info, redis_cli, socket};
+use crate::table::{row, table};
+
 /// Connections of wrk and of redis-benchmark.
 const CONNECTIONS: u32 = 64;
 /// How long wrk runs.
 const WRK_S: u32 = 5;
 /// Calls of redis-benchmark.
 const CALLS: u32 = 100_000;
-/// Sessions in every part; each has its own stream in the third.
+/// Sessions; each has its own stream in the third measurement.
 const SESSIONS: usize = 50;
-/// Jobs per second in the third part.
+/// Jobs per second in the third measurement.
 const RATE: u32 = 200;
-/// How long the third part submits.
+/// How long the third measurement submits.
 const STEADY_S: u32 = 10;
-/// Ticks of /proc/<pid>/stat per second, as on every Linux that Rust supports.
-const TICKS_PER_S: f64 = 100.0;
-
-const INPUT: &str = concat!(
-    r#"{"prompt":"abstract silk","width":64,"height":64,"steps":1,"step_ms":0,"#,
-    r#""seed":1,"n":1,"output_format":"png"}"#
-);
-
 /// A child that ends with us.
 struct Process(Child);
 
@@ -100,34 +97,6 @@ fn binary(name: &str) -> Result<PathBuf> {
     Ok(binary)
 }
 
-/// Reads the CPU time that a process has used, in seconds.
-fn cpu_s(pid: u32) -> Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<&str> =
-        stat.rsplit_once(')').context("a stat line")?.1.split_whitespace().collect();
-    let ticks: f64 = [fields[11], fields[12]].iter().filter_map(|n| n.parse::<f64>().ok()).sum();
-    Ok(ticks / TICKS_PER_S)
-}
-
-fn redis_cli(redis: &RedisServer, words: &[&str]) -> Result<String> {
-    let output = Command::new("redis-cli")
-        .args(["-s", &socket(redis)])
-        .args(words)
-        .output()
-        .context("run redis-cli")?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn socket(redis: &RedisServer) -> String {
-    redis.url().replace("redis+unix://", "")
-}
-
-fn info(redis: &RedisServer, section: &str, field: &str) -> Result<f64> {
-    let info = redis_cli(redis, &["INFO", section])?;
-    let line = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    line.and_then(|value| value.trim().parse().ok()).with_context(|| format!("{field} in INFO"))
-}
-
 async fn tokens(client: &reqwest::Client, base: &str) -> Result<Vec<String>> {
     let mut tokens = Vec::new();
     for _ in 0..SESSIONS {
@@ -138,19 +107,13 @@ async fn tokens(client: &reqwest::Client, base: &str) -> Result<Vec<String>> {
     Ok(tokens)
 }
 
-fn row(name: &str, value: impl std::fmt::Display) {
-    println!("| {name:<58} | {value:>18} |");
-}
-
-#[tokio::main]
-async fn main() -> Result<()> {
-    println!("| {:<58} | {:>18} |", "what", "figure");
-    println!("|{:-<60}|{:->20}|", "", "");
+pub(crate) async fn run() -> Result<()> {
+    table("The pair");
     submits().await?;
     end_to_end().await
 }
 
-/// Parts 1 and 2.
+/// Measurements 1 and 2.
 async fn submits() -> Result<()> {
     let redis = RedisServer::start();
     let folder = tempfile::tempdir()?;
@@ -243,7 +206,7 @@ fn script_us(redis: &RedisServer) -> Result<String> {
     Ok(format!("{} µs", us.context("statistics of evalsha")?))
 }
 
-/// Part 3.
+/// Measurement 3.
 async fn end_to_end() -> Result<()> {
     let redis = RedisServer::start();
     let folder = tempfile::tempdir()?;
@@ -275,19 +238,13 @@ async fn end_to_end() -> Result<()> {
     }
     let title =
         format!("{RATE} jobs/s for {STEADY_S} s, {SESSIONS} streams: POST to 202, p50 / p99");
-    row(&title, percentiles(&mut acks));
-    row("  POST to `completed` on the stream, p50 / p99", percentiles(&mut whole));
+    row(&title, milliseconds(&mut acks));
+    row("  POST to `completed` on the stream, p50 / p99", milliseconds(&mut whole));
     let each = |seconds: f64| format!("{:.0} µs", seconds / total as f64 * 1e6);
     row("  CPU per job: gateway with its streams", each(cpu.0));
     row("  CPU per job: worker with drawing 64×64", each(cpu.1));
     row("  CPU per job: Redis", each(cpu.2));
     Ok(())
-}
-
-fn percentiles(times: &mut [Duration]) -> String {
-    times.sort();
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
-    format!("{:.1} / {:.1} ms", at(0.5), at(0.99))
 }
 
 /// Opens a session's stream and tells of every `completed` it carries.
