@@ -329,6 +329,8 @@ local function row(id)
   if j.state == 'queued' then ahead, wait = outlook(j, load_of(j.pool)) end
   table.insert(fields, 1, ahead or '')
   table.insert(fields, 2, wait or 'null')
+  table.insert(fields, 3, 'id')
+  table.insert(fields, 4, id)
   return fields
 end
 

@@ -50,9 +50,10 @@ local its = load_of(pool)
 local wait = wait_json(its, j.line, ahead, rank, unfinished)
 
 -- Counts that are still zero are written by whoever first counts.
-redis.call('HSET', j.key, 'id', id, 'session', session, 'pool', pool, 'model', ARGV[5],
-  'priority', priority, 'state', 'queued', 'v', '1', 'input', ARGV[7], 'metadata', ARGV[8],
-  'attempt_limit', ARGV[9], 'created_at', at, 'queued_at', at)
+redis.call('HSET', j.key, 'session', session, 'pool', pool, 'model', ARGV[5],
+  'priority', priority, 'state', 'queued', 'v', '1', 'input', ARGV[7], 'attempt_limit', ARGV[9],
+  'created_at', at, 'queued_at', at)
+if ARGV[8] ~= '{}' then redis.call('HSET', j.key, 'metadata', ARGV[8]) end
 if wait ~= 'null' then redis.call('HSET', j.key, 'promised_at', now + tonumber(wait)) end
 if run_by then redis.call('HSET', j.key, 'run_by', run_by) end
 if key ~= '' then
