@@ -76,15 +76,29 @@ local function owns(j, fence)
     and (j.state == 'processing' or j.state == 'generating' or j.state == 'uploading')
 end
 
-local function session_cap()
-  return tonumber(redis.call('HGET', KEYS[1], 'session_cap') or SESSION_CAP)
+-- Reads the caps of sessions: that of all, and whether any tenant's sessions have another.
+local function session_caps()
+  local c = redis.call('HMGET', KEYS[1], 'session_cap', 'session_cap_default', 'overrides')
+  return {all = tonumber(c[1] or c[2] or SESSION_CAP), overridden = c[3]}
+end
+
+local function tenant_of(session)
+  return redis.call('HGET', root .. 'session:' .. session, 'tenant') or 'public'
+end
+
+-- Gives the cap of one session; asks for nothing while no tenant has a cap of its own.
+local function cap_of(caps, session)
+  if not caps.overridden then return caps.all end
+  return tonumber(redis.call('HGET', KEYS[1], 'session_cap:' .. tenant_of(session)) or caps.all)
 end
 
 -- Reads how much a pool may run and how much it does.
 local function load_of(pool)
-  local p = redis.call('HMGET', root .. 'pool:' .. pool, 'capacity', 'cap', 'beat', 'service_ms')
+  local p = redis.call('HMGET', root .. 'pool:' .. pool, 'capacity', 'cap', 'beat', 'service_ms',
+    'cap_default')
+  local cap = tonumber(p[2] or p[5] or math.huge)
   return {
-    slots = math.min(tonumber(p[1] or 0), tonumber(p[2] or math.huge)), beat = tonumber(p[3] or 0),
+    slots = math.min(tonumber(p[1] or 0), cap), beat = tonumber(p[3] or 0),
     service_ms = tonumber(p[4]), running = redis.call('ZCARD', root .. 'lease:' .. pool),
   }
 end
@@ -96,7 +110,7 @@ local function admit(pool, its)
   local room = its.slots - its.running
   if room > 0 then room = room - redis.call('ZCARD', root .. 'out:' .. pool) end
   if room <= 0 then return end
-  local cap, beat, admitted = session_cap(), its.beat, 0
+  local caps, beat, admitted = session_caps(), its.beat, 0
   while room > 0 do
     local class, session = PATTERN[beat % #PATTERN + 1], nil
     session = redis.call('ZRANGE', root .. 'turn:' .. pool .. ':' .. class, 0, 0)[1]
@@ -108,8 +122,10 @@ local function admit(pool, its)
     if not session then break end
     local line, live = pool .. ':' .. class, root .. 'live:' .. session
     local wait, turn = root .. 'wait:' .. line .. ':' .. session, root .. 'turn:' .. line
+    local cap = cap_of(caps, session)
     if redis.call('SCARD', live) >= cap then
       redis.call('SADD', root .. 'held:' .. session, line)
+      if cap == 0 then redis.call('SADD', root .. 'paused', session) end
       redis.call('ZREM', turn, session)
     else
       local id = redis.call('ZRANGE', wait, 0, 0)[1]
@@ -140,17 +156,28 @@ local function enqueue(j)
   if j.run_by then redis.call('ZADD', root .. 'deadline:' .. j.pool, j.run_by, j.id) end
 end
 
--- Gives a session's slot back, and its lines their turn where the cap had held them.
-local function free(j)
-  local live, held = root .. 'live:' .. j.session, root .. 'held:' .. j.session
-  redis.call('SREM', live, j.id)
+-- Gives a session's lines their turn where its cap had held them and does so no more; gives them.
+local function wake(session, caps)
+  local held = root .. 'held:' .. session
   local lines = redis.call('SMEMBERS', held)
-  if #lines == 0 or redis.call('SCARD', live) >= session_cap() then return end
+  if #lines == 0 then return lines end
+  local cap = cap_of(caps or session_caps(), session)
+  if redis.call('SCARD', root .. 'live:' .. session) >= cap then
+    -- No end of a job will wake it; a change of the cap looks here.
+    if cap == 0 then redis.call('SADD', root .. 'paused', session) end
+    return {}
+  end
   for _, line in ipairs(lines) do
-    redis.call('ZADD', root .. 'turn:' .. line, 'NX', instant(0), j.session)
+    redis.call('ZADD', root .. 'turn:' .. line, 'NX', instant(0), session)
   end
   redis.call('DEL', held)
-  for _, line in ipairs(lines) do
+  return lines
+end
+
+-- Gives a session's slot back, and its lines their turn where the cap had held them.
+local function free(j)
+  redis.call('SREM', root .. 'live:' .. j.session, j.id)
+  for _, line in ipairs(wake(j.session)) do
     local pool = string.match(line, '^[^:]+')
     if pool ~= j.pool then admit(pool) end
   end
@@ -248,6 +275,18 @@ end
 
 local function finish_cancelled(j, retention_ms, by)
   finish(j, 'cancelled', retention_ms, 'cancelled', '{"by":' .. cjson.encode(by) .. '}')
+end
+
+-- Cancels a job on behalf of somebody who does not run it; gives the word for the caller.
+local function cancel(j, retention_ms, by)
+  if j.state == 'queued' then
+    withdraw(j)
+    finish_cancelled(j, retention_ms, by)
+    return 'cancelled'
+  end
+  if not owns(j, j.fence) then return 'ended' end
+  redis.call('HSETNX', j.key, 'cancel_requested', by)
+  return 'cancelling'
 end
 
 -- Reads a job whole, with its place in the queue; nil when there is none.

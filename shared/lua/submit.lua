@@ -46,8 +46,9 @@ local j = {id = id, key = root .. 'job:' .. id, session = session, pool = pool, 
            line = pool .. ':' .. priority, state = 'queued', queued_at = at, run_by = run_by}
 
 -- Counts that are still zero are written by whoever first counts.
-redis.call('HSET', j.key, 'id', id, 'session', session, 'pool', pool, 'model', ARGV[5],
-  'priority', priority, 'state', 'queued', 'v', '1', 'input', ARGV[7], 'metadata', ARGV[8],
+redis.call('HSET', j.key, 'id', id, 'session', session, 'tenant', tenant_of(session),
+  'pool', pool, 'model', ARGV[5], 'priority', priority, 'state', 'queued', 'v', '1',
+  'input', ARGV[7], 'metadata', ARGV[8],
   'attempt_limit', ARGV[9], 'created_at', at, 'queued_at', at)
 if run_by then redis.call('HSET', j.key, 'run_by', run_by) end
 if key ~= '' then
