@@ -17,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 use super::tenants::Tenants;
 use crate::domain::lease::RENEWALS_PER_LEASE_MIN;
 use crate::domain::{IdError, Pool, Tenant};
-use crate::store::caps::CAP_MAX;
+use crate::store::caps::{CAP_MAX, SESSION_CAP};
 use crate::store::operate::Durability;
 use crate::store::{QueueOptions, RedisOptions};
 
@@ -130,7 +130,7 @@ impl Default for QueueSettings {
     fn default() -> Self {
         let options = QueueOptions::default();
         Self {
-            session_cap: some(2),
+            session_cap: some(SESSION_CAP),
             queue_max: some(options.queue_max),
             session_max: some(options.session_max),
             retention: options.retention,

@@ -17,6 +17,8 @@ use crate::domain::{Cell, IdError, Pool, Tenant};
 
 /// Largest cap: more than any installation has slots, so a larger one is a slip of the hand.
 pub const CAP_MAX: u32 = 100_000;
+/// Cap of each session where neither an operator nor the settings have said; as in the prelude.
+pub const SESSION_CAP: u32 = 2;
 /// Paused sessions looked at in one call when a cap changes.
 const PAUSED_STEP: u32 = 200;
 
@@ -71,7 +73,10 @@ enum Hand {
 impl Store {
     /// Lists all caps: of sessions, of tenants that have one or have jobs, of pools.
     pub async fn caps(&self) -> Result<BTreeMap<Capped, Cap>, StoreError> {
-        let mut caps = BTreeMap::from([(Capped::Session, Cap::default())]);
+        let mut caps = BTreeMap::from([(
+            Capped::Session,
+            Cap { default: Some(SESSION_CAP), ..Cap::default() },
+        )]);
         for cell in self.cells() {
             read(self.run(&self.shared.scripts.caps, cell, &[]).await?, &mut caps)?;
         }

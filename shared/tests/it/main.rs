@@ -6,6 +6,8 @@ mod model;
 mod window;
 mod leases;
 mod fairness;
+mod caps;
+mod watch;
 mod idempotency;
 mod stream;
 mod sessions;
