@@ -153,6 +153,13 @@ fn judge_line(cell: Cell, look: &Look, line: &Line) -> Option<Finding> {
             .means("the line is never served: a raised cap would not find it")
             .mend(format!("SADD {} {session}", key(cell, "paused"))),
         ),
+        (true, false, true) if look.cap == 0 => Some(
+            Finding::note(
+                "paused",
+                format!("{jobs} in {name} of {session}, which is paused: its cap is 0"),
+            )
+            .advise("raise it with: framewire caps set"),
+        ),
         (true, false, true) if look.live < look.cap => Some(
             Finding::wrong(
                 "held for nothing",
