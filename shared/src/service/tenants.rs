@@ -23,7 +23,7 @@ pub struct Tenants(pub BTreeMap<Tenant, TenantSettings>);
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TenantSettings {
-    /// SHA-256 of its key in hex: `printf %s "$KEY" | sha256sum`.
+    /// SHA-256 of its key (up to 128 characters) in hex: `printf %s "$KEY" | sha256sum`.
     pub key_sha256: KeyDigest,
 }
 

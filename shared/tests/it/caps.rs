@@ -156,12 +156,20 @@ async fn the_operators_caps_outlive_the_settings_and_give_way_to_them_when_taken
         "a gateway that starts overrules the operator"
     );
     submit(&world, &session(), 20).await;
-    assert_eq!(take_all(&world).await.len(), 6);
+    submit(&world, &session(), 1).await;
+    let running = take_all(&world).await;
+    assert_eq!(running.len(), 6);
     for of in [Capped::Session, pool()] {
         world.store.set_cap(&of, None).await.unwrap();
     }
     let caps = world.store.caps().await.unwrap();
     assert_eq!([caps[&Capped::Session].value(), caps[&pool()].value()], [Some(3), Some(4)]);
+    for lease in &running[..2] {
+        world.finish(lease).await;
+        assert!(world.pop().is_none(), "the settings' cap of the pool is not kept");
+    }
+    world.finish(&running[2]).await;
+    assert_eq!(take_all(&world).await.len(), 1, "the other session's: the first still runs three");
     world.store.set_default_caps(3, &BTreeMap::new()).await.unwrap();
     let caps = world.store.caps().await.unwrap();
     assert_eq!(caps[&pool()].value(), None, "the settings do not name it any more");
