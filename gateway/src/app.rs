@@ -108,7 +108,7 @@ impl App {
         let path = &settings.artifacts.path;
         let blobs = Blobs::on_disk(path)
             .map_err(|source| AppError::Artifacts { path: path.display().to_string(), source })?;
-        let readiness = Readiness::new(store.clone(), settings.queue.session_cap.get());
+        let readiness = Readiness::new(store.clone(), &settings);
         match readiness.tick().await {
             Ok(()) => {}
             Err(Unfit::Store(StoreError::Unavailable(error))) => {

@@ -16,13 +16,5 @@ if fence ~= '' then
   finish_cancelled(j, retention_ms, j.cancel_requested or by)
   return {'cancelled'}
 end
-if j.state == 'queued' then
-  withdraw(j)
-  finish_cancelled(j, retention_ms, by)
-  return {'cancelled'}
-end
-if owns(j, j.fence) then
-  redis.call('HSETNX', j.key, 'cancel_requested', by)
-  return {'cancelling'}
-end
-return {'ended', j.state}
+local word = cancel(j, retention_ms, by)
+return word == 'ended' and {word, j.state} or {word}

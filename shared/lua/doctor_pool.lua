@@ -2,7 +2,7 @@
 -- Transition: none
 -- KEYS    1 config hash
 -- ARGV    1 nonce, 2 pool
--- Returns now ms, workers alive, their slots, slots counted as capacity, cap ('' = none),
+-- Returns now ms, workers alive, their slots, slots counted as capacity, its cap ('' = none),
 --         swept_at ('' = never), jobs running, admitted, in line, delayed, queued_at of the oldest in
 --         line ('' = none), sessions that have their turn, then each name that holds slots and is
 --         not among the workers
@@ -25,7 +25,8 @@ for i = 1, #all, 2 do
     ghosts[#ghosts + 1] = all[i]
   end
 end
-local p = ask('HMGET', root .. 'pool:' .. pool, 'capacity', 'cap', 'swept_at') or {}
+local p = ask('HMGET', root .. 'pool:' .. pool, 'capacity', 'cap', 'swept_at',
+  'cap_default') or {}
 
 local queued, turns, oldest = 0, 0, nil
 for _, class in ipairs(CLASSES) do
@@ -36,7 +37,7 @@ for _, class in ipairs(CLASSES) do
   if first and (not oldest or tonumber(first) < tonumber(oldest)) then oldest = first end
 end
 
-local reply = {now, ask('ZCOUNT', workers, '(' .. now, '+inf') or 0, slots, p[1] or 0, p[2] or '',
+local reply = {now, ask('ZCOUNT', workers, '(' .. now, '+inf') or 0, slots, p[1] or 0, p[2] or p[4] or '',
   p[3] or '', ask('ZCARD', root .. 'lease:' .. pool) or 0, ask('ZCARD', root .. 'out:' .. pool) or 0,
   queued, ask('ZCARD', root .. 'delayed:' .. pool) or 0, oldest or '', turns}
 for _, ghost in ipairs(ghosts) do reply[#reply + 1] = ghost end

@@ -2,9 +2,10 @@
 -- Transition: none
 -- KEYS    1 config hash
 -- ARGV    1 nonce, 2 pools (with spaces between), then session ids
--- Returns cap of a session, then per session a list: session id, jobs admitted or running,
---         place of the newest event by its head, the same by the stream ('' = none is kept), then
---         for each line with anything in it: line, jobs waiting, 1 if it has its turn, 1 if held
+-- Returns caps of tenants' sessions and how many are counted ('' = none), then per session a list:
+--         session id, its cap, jobs admitted or running, 1 if it is among the paused, place of the
+--         newest event by its head, the same by the stream ('' = none is kept), then for each line
+--         with anything in it: line, jobs waiting, 1 if it has its turn, 1 if held
 -- Emits   nothing
 local pools = ARGV[2]
 
@@ -15,12 +16,17 @@ local function ask(...)
   return answer
 end
 
-local replies = {session_cap()}
+local caps, overrides = session_caps(), 0
+for _, name in ipairs(ask('HKEYS', KEYS[1]) or {}) do
+  if string.match(name, '^session_cap:') then overrides = overrides + 1 end
+end
+local replies = {{overrides, caps.overridden or ''}}
 for i = 3, #ARGV do
   local session = ARGV[i]
   local head = ask('HMGET', root .. 'streamhead:' .. session, 'n', 'u') or {}
   local newest = ask('LINDEX', root .. 'stream:' .. session, -1)
-  local reply = {session, ask('SCARD', root .. 'live:' .. session) or 0,
+  local reply = {session, cap_of(caps, session), ask('SCARD', root .. 'live:' .. session) or 0,
+    ask('SISMEMBER', root .. 'paused', session) or 0,
     head[1] and head[2] and head[1] .. '-' .. head[2] or '',
     newest and string.match(newest, '^%S+') or ''}
   for pool in string.gmatch(pools, '%S+') do

@@ -99,16 +99,29 @@ local function owns(j, fence)
     and (j.state == 'processing' or j.state == 'generating' or j.state == 'uploading')
 end
 
-local function session_cap()
-  return tonumber(redis.call('HGET', KEYS[1], 'session_cap') or SESSION_CAP)
+-- Reads the caps of sessions: that of all, and whether any tenant's sessions have another.
+local function session_caps()
+  local c = redis.call('HMGET', KEYS[1], 'session_cap', 'session_cap_default', 'overrides')
+  return {all = tonumber(c[1] or c[2] or SESSION_CAP), overridden = c[3]}
+end
+
+local function tenant_of(session)
+  return redis.call('HGET', root .. 'session:' .. session, 'tenant') or 'public'
+end
+
+-- Gives the cap of one session; asks for nothing while no tenant has a cap of its own.
+local function cap_of(caps, session)
+  if not caps.overridden then return caps.all end
+  return tonumber(redis.call('HGET', KEYS[1], 'session_cap:' .. tenant_of(session)) or caps.all)
 end
 
 -- Reads how much a pool may run and how much it does.
 local function load_of(pool)
   local p = redis.call('HMGET', root .. 'pool:' .. pool, 'capacity', 'cap', 'beat', 'service_ms',
-    'service_var', 'margin_high', 'margin_normal', 'margin_low')
+    'service_var', 'margin_high', 'margin_normal', 'margin_low', 'cap_default')
+  local cap = tonumber(p[2] or p[9] or math.huge)
   return {
-    pool = pool, slots = math.min(tonumber(p[1] or 0), tonumber(p[2] or math.huge)), beat = tonumber(p[3] or 0),
+    slots = math.min(tonumber(p[1] or 0), cap), beat = tonumber(p[3] or 0),
     running = redis.call('ZCARD', root .. 'lease:' .. pool),
     service_ms = tonumber(p[4]), service_var = tonumber(p[5]),
     margin = {high = tonumber(p[6]), normal = tonumber(p[7]), low = tonumber(p[8])},
@@ -122,7 +135,7 @@ local function admit(pool, its)
   local room = its.slots - its.running
   if room > 0 then room = room - redis.call('ZCARD', root .. 'out:' .. pool) end
   if room <= 0 then return end
-  local cap, beat, admitted = session_cap(), its.beat, 0
+  local caps, beat, admitted = session_caps(), its.beat, 0
   local turn = root .. 'turn:' .. pool .. ':'
   while room > 0 do
     -- A turn is taken before it is given back; nothing can fail in between.
@@ -130,9 +143,10 @@ local function admit(pool, its)
       turn .. 'high', turn .. 'normal', turn .. 'low', 'MIN')
     if not taken then break end
     local line, session = string.sub(taken[1], #root + 6), taken[2][1][1]
-    local live = root .. 'live:' .. session
+    local live, cap = root .. 'live:' .. session, cap_of(caps, session)
     if redis.call('SCARD', live) >= cap then
       redis.call('SADD', root .. 'held:' .. session, line)
+      if cap == 0 then redis.call('SADD', root .. 'paused', session) end
     else
       local wait = root .. 'wait:' .. line .. ':' .. session
       local first = redis.call('ZRANGE', wait, 0, 1)
@@ -162,17 +176,28 @@ local function enqueue(j)
   if j.run_by then redis.call('ZADD', root .. 'deadline:' .. j.pool, j.run_by, j.id) end
 end
 
--- Gives a session's slot back, and its lines their turn where the cap had held them.
-local function free(j)
-  local live, held = root .. 'live:' .. j.session, root .. 'held:' .. j.session
-  redis.call('SREM', live, j.id)
+-- Gives a session's lines their turn where its cap had held them and does so no more; gives them.
+local function wake(session, caps)
+  local held = root .. 'held:' .. session
   local lines = redis.call('SMEMBERS', held)
-  if #lines == 0 or redis.call('SCARD', live) >= session_cap() then return end
+  if #lines == 0 then return lines end
+  local cap = cap_of(caps or session_caps(), session)
+  if redis.call('SCARD', root .. 'live:' .. session) >= cap then
+    -- No end of a job will wake it; a change of the cap looks here.
+    if cap == 0 then redis.call('SADD', root .. 'paused', session) end
+    return {}
+  end
   for _, line in ipairs(lines) do
-    redis.call('ZADD', root .. 'turn:' .. line, 'NX', instant(0), j.session)
+    redis.call('ZADD', root .. 'turn:' .. line, 'NX', instant(0), session)
   end
   redis.call('DEL', held)
-  for _, line in ipairs(lines) do
+  return lines
+end
+
+-- Gives a session's slot back, and its lines their turn where the cap had held them.
+local function free(j)
+  redis.call('SREM', root .. 'live:' .. j.session, j.id)
+  for _, line in ipairs(wake(j.session)) do
     local pool = string.match(line, '^[^:]+')
     if pool ~= j.pool then admit(pool) end
   end
@@ -220,21 +245,21 @@ local NINE_OF_TEN = 1.28
 
 -- States within which time a queued job is done in nine cases of ten, as JSON text; null while
 -- nobody could run it or none has been measured. `own`: unfinished jobs of its session before it.
-local function wait_json(its, line, ahead, rank, own)
+local function wait_json(its, j, ahead, rank, own)
   if its.slots <= 0 or not its.service_ms then return 'null' end
   -- Sessions take turns: of those before it in its class only so many have theirs first.
   local before = ahead
   if rank > own + 1 then
-    local sessions = redis.call('ZCARD', root .. 'turn:' .. line) + 1
+    local sessions = redis.call('ZCARD', root .. 'turn:' .. j.line) + 1
     before = ahead - rank + math.min(rank, (own + 1) * sessions)
   end
   local rounds = math.max((before + its.running - its.slots + 1) / its.slots, 0)
   if own > 0 then
-    local cap = math.max(math.min(session_cap(), its.slots), 1)
+    local cap = math.max(math.min(cap_of(session_caps(), j.session), its.slots), 1)
     rounds = math.max(rounds, (own - cap + 1) / cap)
   end
   local spread_ms = math.sqrt((its.service_var or 0) * (rounds / its.slots + 1))
-  local margin = its.margin[string.sub(line, #its.pool + 2)] or 1
+  local margin = its.margin[string.sub(j.line, #j.pool + 2)] or 1
   return string.format('%.0f',
     math.ceil(((rounds + 1) * its.service_ms + NINE_OF_TEN * spread_ms) * margin))
 end
@@ -244,7 +269,7 @@ local function outlook(j, its)
   local ahead, rank = ahead_of(j)
   if not ahead then return nil, 'null' end
   local own = redis.call('ZRANK', root .. 'active:' .. j.session, j.id) or 0
-  return ahead, wait_json(its, j.line, ahead, rank, own)
+  return ahead, wait_json(its, j, ahead, rank, own)
 end
 
 -- What one completed job weighs in the pool's mean.
@@ -318,6 +343,18 @@ end
 
 local function finish_cancelled(j, retention_ms, by)
   finish(j, 'cancelled', retention_ms, 'cancelled', '{"by":' .. cjson.encode(by) .. '}')
+end
+
+-- Cancels a job on behalf of somebody who does not run it; gives the word for the caller.
+local function cancel(j, retention_ms, by)
+  if j.state == 'queued' then
+    withdraw(j)
+    finish_cancelled(j, retention_ms, by)
+    return 'cancelled'
+  end
+  if not owns(j, j.fence) then return 'ended' end
+  redis.call('HSETNX', j.key, 'cancel_requested', by)
+  return 'cancelling'
 end
 
 -- Reads a job whole, with its place in the queue; nil when there is none.

@@ -47,12 +47,12 @@ local j = {id = id, key = root .. 'job:' .. id, session = session, pool = pool, 
            line = pool .. ':' .. priority, state = 'queued', queued_at = at, run_by = run_by}
 
 local its = load_of(pool)
-local wait = wait_json(its, j.line, ahead, rank, unfinished)
+local wait = wait_json(its, j, ahead, rank, unfinished)
 
 -- Counts that are still zero are written by whoever first counts.
-redis.call('HSET', j.key, 'session', session, 'pool', pool, 'model', ARGV[5],
-  'priority', priority, 'state', 'queued', 'v', '1', 'input', ARGV[7], 'attempt_limit', ARGV[9],
-  'created_at', at, 'queued_at', at)
+redis.call('HSET', j.key, 'session', session, 'tenant', tenant_of(session), 'pool', pool,
+  'model', ARGV[5], 'priority', priority, 'state', 'queued', 'v', '1', 'input', ARGV[7],
+  'attempt_limit', ARGV[9], 'created_at', at, 'queued_at', at)
 if ARGV[8] ~= '{}' then redis.call('HSET', j.key, 'metadata', ARGV[8]) end
 if wait ~= 'null' then redis.call('HSET', j.key, 'promised_at', now + tonumber(wait)) end
 if run_by then redis.call('HSET', j.key, 'run_by', run_by) end

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::caps::{self, CapsArgs};
 use crate::chaos::{self, ChaosArgs};
 use crate::console;
 use crate::dead::{self, DeadArgs};
@@ -22,6 +23,8 @@ enum Command {
     Doctor(DoctorArgs),
     /// Lists, shows, retries and purges failed jobs.
     Dead(DeadArgs),
+    /// Lists and changes how much may run at a time: per session, per tenant's session, per pool.
+    Caps(CapsArgs),
     /// Kills everything that can be killed, for a while, and checks that no promise was broken.
     Chaos(ChaosArgs),
     #[command(hide = true)]
@@ -37,6 +40,7 @@ pub(crate) async fn run() -> ExitCode {
         },
         Command::Doctor(args) => doctor::doctor(&args).await,
         Command::Dead(args) => dead::dead(&args).await,
+        Command::Caps(args) => caps::caps(&args).await,
         Command::Chaos(args) => match Box::pin(chaos::chaos(args)).await {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,

@@ -32,6 +32,8 @@ mod operate;
 mod doctor;
 /// `framewire dead`: the failed jobs that are kept.
 mod dead;
+/// `framewire caps`: how much may run at a time.
+mod caps;
 /// `framewire chaos`: kills, cuts, and a verdict.
 mod chaos;
 /// What is shown when everything runs.

@@ -16,7 +16,8 @@ use actix_web::cookie::{Cookie, SameSite};
 use actix_web::dev::Payload;
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderValue};
 use actix_web::{FromRequest, HttpRequest, web};
-use framewire_shared::domain::SessionId;
+use framewire_shared::domain::{SessionId, Tenant};
+use framewire_shared::service::settings::Settings;
 use framewire_shared::store::sessions::SESSION_LIFETIME;
 use framewire_shared::store::{Store, StoreError};
 use sha2::{Digest, Sha256};
@@ -88,17 +89,28 @@ impl FromRequest for Session {
     }
 }
 
+/// Reads a header's credential; `None` if it is none of a kind that we take.
+fn credential(header: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = header.to_str().ok()?.trim().split_once(' ')?;
+    let known = ["bearer", "key"].iter().any(|word| scheme.eq_ignore_ascii_case(word));
+    let token = token.trim();
+    (known && token.len() <= TOKEN_CHARS_MAX).then_some(token)
+}
+
+/// Tells who answers for a new session: whose key the request carries, the public if it has none.
+pub fn tenant(request: &HttpRequest, settings: &Settings) -> Result<Tenant, Problem> {
+    let Some(header) = request.headers().get(AUTHORIZATION) else {
+        let open = settings.gateway.anonymous_sessions;
+        return if open { Ok(Tenant::public()) } else { Err(keyless()) };
+    };
+    let whose = credential(header).and_then(|key| settings.tenants.whose(key));
+    whose.cloned().ok_or_else(|| wrong_key(settings.gateway.anonymous_sessions))
+}
+
 /// Finds the token of a request.
 fn token(request: &HttpRequest) -> Result<&str, Problem> {
     if let Some(header) = request.headers().get(AUTHORIZATION) {
-        let (scheme, token) = header
-            .to_str()
-            .ok()
-            .and_then(|text| text.trim().split_once(' '))
-            .ok_or_else(stranger)?;
-        let known = ["bearer", "key"].iter().any(|word| scheme.eq_ignore_ascii_case(word));
-        let token = token.trim();
-        return if known && token.len() <= TOKEN_CHARS_MAX { Ok(token) } else { Err(stranger()) };
+        return credential(header).ok_or_else(stranger);
     }
     let cookies = request.headers().get_all(COOKIE).filter_map(|line| line.to_str().ok());
     let token = cookies
@@ -140,6 +152,27 @@ fn stranger() -> Problem {
          POST /v1/sessions.",
     )
     .challenge(r#"Bearer realm="framewire", error="invalid_token""#)
+}
+
+fn keyless() -> Problem {
+    Problem::new(
+        Code::InvalidKey,
+        "Sessions are made with a tenant's key here. Have your backend send it as \
+         \"Authorization: Bearer <key>\", and hand the session's token to the browser.",
+    )
+    .challenge(r#"Bearer realm="framewire""#)
+}
+
+fn wrong_key(is_open: bool) -> Problem {
+    let detail = match is_open {
+        true => {
+            "This key is no tenant's here. Send the right one, or leave the header out for a \
+             session of nobody's in particular."
+        }
+        false => "This key is no tenant's here. Send the one that the operator gave you.",
+    };
+    Problem::new(Code::InvalidKey, detail)
+        .challenge(r#"Bearer realm="framewire", error="invalid_token""#)
 }
 
 /// Makes the cookie that holds a token.

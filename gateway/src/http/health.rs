@@ -3,13 +3,16 @@
 //! `/healthz` asks nothing of anybody: a gateway whose Redis is down must not be restarted for it.
 //! `/readyz` is for the load balancer: Redis answers, may be trusted, and no drain has begun.
 //! `Readiness` also holds the one loop that watches Redis from start to end: it checks fitness and
-//! writes the session cap whenever Redis is reached anew, because a Redis that was away may come
+//! writes the settings' caps whenever Redis is reached anew, because a Redis that was away may come
 //! back as another one.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
+use framewire_shared::domain::Pool;
+use framewire_shared::service::settings::Settings;
 use framewire_shared::service::shutdown::Shutdown;
 use framewire_shared::store::Store;
 use framewire_shared::store::operate::Unfit;
@@ -40,14 +43,16 @@ pub enum Fitness {
 pub struct Readiness {
     store: Store,
     session_cap: u32,
+    pool_caps: BTreeMap<Pool, u32>,
     fitness: watch::Sender<Fitness>,
 }
 
 impl Readiness {
     /// Starts with nothing known.
-    pub fn new(store: Store, session_cap: u32) -> Self {
+    pub fn new(store: Store, settings: &Settings) -> Self {
         let fitness = watch::Sender::new(Fitness::Unknown);
-        Self { store, session_cap, fitness }
+        let session_cap = settings.queue.session_cap.get();
+        Self { store, session_cap, pool_caps: settings.pool_caps(), fitness }
     }
 
     /// Tells what is known, and what comes to be known.
@@ -76,7 +81,7 @@ impl Readiness {
 
     async fn introduce(&self) -> Result<(), Unfit> {
         self.store.check_fitness().await?;
-        Ok(self.store.configure_session_cap(self.session_cap).await?)
+        Ok(self.store.set_default_caps(self.session_cap, &self.pool_caps).await?)
     }
 
     /// Asks Redis again and again until told to stop; says each change once.

@@ -49,12 +49,15 @@ pub struct SessionView<'a> {
 
 /// Makes a session.
 ///
-/// Programs send the token as `Authorization: Bearer`; browsers keep it in a cookie.
+/// Programs send the token as `Authorization: Bearer`; browsers keep it in a cookie. A tenant's
+/// backend sends the tenant's key as `Authorization: Bearer`, and the session is the tenant's; where
+/// the operator has switched sessions without a key off, that is the only way to one.
 #[utoipa::path(post, path = "/v1/sessions", tag = "sessions", operation_id = "createSession",
     security(()), request_body(content = Option<SessionRequest>, description = "`{}` or nothing"),
     responses(
         (status = 201, description = "A new session", body = SessionView,
             headers(("Set-Cookie", description = "The token, for browsers"))),
+        (status = 401, description = "No tenant's key, where one is needed, or one that is nobody's"),
         (status = 403, description = "Another site asked for it"),
         (status = 503, description = "Not available right now"),
     ))]
@@ -65,12 +68,13 @@ pub async fn create(
 ) -> Result<HttpResponse, Problem> {
     // A page of another site could otherwise replace a user's session with a fresh one by a form.
     auth::refuse_cross_site(&request)?;
+    let tenant = auth::tenant(&request, &context.settings)?;
     let bytes = extract::bytes(&request, payload, context.settings.gateway.body_bytes_max).await?;
     if !bytes.is_empty() {
         extract::refuse_other_types(&request)?;
         extract::parse::<SessionRequest>(&bytes, &context.settings)?;
     }
-    let session = context.store.create_session().await?;
+    let session = context.store.create_session_for(&tenant).await?;
     let now_ms = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default();
     let lifetime_ms = SESSION_LIFETIME.as_secs() * 1_000;
     let secure = context.settings.gateway.secure_cookie;

@@ -81,6 +81,8 @@ struct Session {
     readers: Vec<(Purpose, Arc<Reader>)>,
     generation: u64,
     idle_since: Option<Instant>,
+    /// Whether a stream was opened since the last look at who is watched.
+    was_opened: bool,
 }
 
 /// A reader's place in the hub; dropping it gives the place back.
@@ -138,6 +140,7 @@ impl Hub {
         let reader = Arc::new(Reader::new(entry.generation));
         entry.readers.push((purpose, reader.clone()));
         entry.idle_since = None;
+        entry.was_opened |= purpose == Purpose::Stream;
         registry.readers += 1;
         registry.waiting.insert(session.clone(), Instant::now());
         if new {
@@ -267,6 +270,17 @@ impl Hub {
         if registry.waiting.get(session).is_some_and(|since| *since < asked_at) {
             registry.waiting.remove(session);
         }
+    }
+
+    /// Lists the sessions with streams, those included that came and went since the last call.
+    pub fn streamed(&self) -> Vec<SessionId> {
+        let mut registry = self.registry();
+        let streamed = registry.sessions.iter_mut().filter_map(|(session, entry)| {
+            let opened = std::mem::take(&mut entry.was_opened);
+            let is_read = entry.readers.iter().any(|(purpose, _)| *purpose == Purpose::Stream);
+            (opened || is_read).then(|| session.clone())
+        });
+        streamed.collect()
     }
 
     /// Counts the seats taken.

@@ -6,8 +6,8 @@
 //! `chain` is the rule that compares the two. Promise: a reader that comes back with its cursor
 //! gets every durable event of its session once and in order, or is told `reset`.
 //!
-//! `Live` is the face: it is started once per process, owns two tasks (the tail, and `positions`),
-//! and gives out streams. It knows nothing of HTTP; how a job looks there is handed in (`Render`).
+//! `Live` is the face: it is started once per process, owns its tasks (the tail, `positions`,
+//! and `desertion` where it is wanted), and gives out streams. It knows nothing of HTTP; how a job looks there is handed in (`Render`).
 
 /// Events as bytes of `text/event-stream`; pure.
 pub mod frame;
@@ -29,6 +29,8 @@ pub mod view;
 pub mod schedule;
 /// Tells sessions where their queued jobs stand.
 pub mod positions;
+/// Has the jobs of sessions cancelled whose readers left for good.
+pub mod desertion;
 /// Waits for one job's end.
 pub mod wait;
 
@@ -80,6 +82,10 @@ pub struct LiveOptions {
     pub linger: Duration,
     /// How often sessions are told where their queued jobs stand.
     pub positions: Duration,
+    /// How long after its last stream's reader a session's jobs are cancelled; never if `None`.
+    pub cancel_on_disconnect: Option<Duration>,
+    /// How often Redis is told which sessions have readers, where that is wanted.
+    pub watch: Duration,
     /// Silence on pub/sub after which it is probed.
     pub probe_after: Duration,
     /// Longest wait for a probe to come back.
@@ -105,6 +111,8 @@ impl From<&GatewaySettings> for LiveOptions {
             join_timeout: Duration::from_secs(5),
             linger: Duration::from_secs(10),
             positions: Duration::from_secs(2),
+            cancel_on_disconnect: gateway.cancel_on_disconnect,
+            watch: Duration::from_secs(2),
             probe_after: Duration::from_secs(30),
             probe_timeout: Duration::from_secs(5),
         }
@@ -149,6 +157,15 @@ impl Live {
         let round =
             positions::run(store.clone(), hub.clone(), options.positions, shutdown.stop.clone());
         tasks.spawn(round);
+        if let Some(after) = options.cancel_on_disconnect {
+            let watch = desertion::Watch {
+                store: store.clone(),
+                hub: hub.clone(),
+                after,
+                every: options.watch,
+            };
+            tasks.spawn(watch.run(shutdown.stop.clone()));
+        }
         let common = Arc::new(Common {
             store,
             options,

@@ -1,5 +1,7 @@
 //! Who may see what.
 
+use framewire_shared::service::settings::Settings;
+use framewire_shared::service::tenants::{KeyDigest, TenantSettings};
 use reqwest::Method;
 use serde_json::json;
 
@@ -32,6 +34,65 @@ async fn a_session_request_with_anything_in_it_is_refused() {
     problem_of(form.send().await.unwrap(), 415, "unsupported_media_type").await;
     let foreign = gateway.ask(Method::POST, "/v1/sessions").header("sec-fetch-site", "cross-site");
     problem_of(foreign.send().await.unwrap(), 403, "cross_site").await;
+}
+
+/// Makes acme's key the only way in, or one of two.
+fn with_acme(settings: &mut Settings, anonymous: bool) {
+    settings.gateway.anonymous_sessions = anonymous;
+    let acme = TenantSettings { key_sha256: KeyDigest::of("acme-secret") };
+    settings.tenants.0.insert("acme".parse().unwrap(), acme);
+}
+
+/// Asks for a session with this header; gives the answer.
+async fn session_by(gateway: &Gateway, header: Option<&str>) -> reqwest::Response {
+    let request = gateway.ask(Method::POST, "/v1/sessions");
+    let request = match header {
+        Some(header) => request.header("authorization", header),
+        None => request,
+    };
+    request.send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_session_belongs_to_the_tenant_whose_key_made_it_and_its_jobs_too() {
+    let gateway = Gateway::start_with(|settings| with_acme(settings, true)).await;
+    for (header, tenant) in [(Some("Bearer acme-secret"), "acme"), (None, "public")] {
+        let session = json_of(session_by(&gateway, header).await, 201).await;
+        assert!(session.get("tenant").is_none(), "{session}");
+        let key = format!("fw:{{c0}}:session:{}", session["id"].as_str().unwrap());
+        assert_eq!(gateway.redis_cli(&["HGET", &key, "tenant"]), tenant);
+        let job = gateway.ask(Method::POST, "/v1/jobs");
+        let job = job.bearer_auth(session["token"].as_str().unwrap());
+        let job = job.json(&json!({"input": {"prompt": "a fox"}})).send().await.unwrap();
+        let job = json_of(job, 202).await;
+        let key = format!("fw:{{c0}}:job:{}", job["id"].as_str().unwrap());
+        assert_eq!(gateway.redis_cli(&["HGET", &key, "tenant"]), tenant);
+    }
+    // A key makes sessions and is none.
+    let jobs = gateway.ask(Method::GET, "/v1/jobs").bearer_auth("acme-secret");
+    problem_of(jobs.send().await.unwrap(), 401, "invalid_token").await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_nobodys_makes_no_session_even_where_none_is_needed() {
+    let gateway = Gateway::start_with(|settings| with_acme(settings, true)).await;
+    for header in ["Bearer acme-secre", "Bearer acme-secret2", "Bearer", "Basic acme-secret", ""] {
+        let refused = session_by(&gateway, Some(header)).await;
+        let challenge = refused.headers()["www-authenticate"].to_str().unwrap().to_owned();
+        assert!(challenge.contains("invalid_token"), "{challenge}");
+        let problem = problem_of(refused, 401, "invalid_key").await;
+        assert!(problem["detail"].as_str().unwrap().contains("leave the header out"), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn where_sessions_need_a_key_one_without_is_told_what_to_do() {
+    let gateway = Gateway::start_with(|settings| with_acme(settings, false)).await;
+    let refused = session_by(&gateway, None).await;
+    assert_eq!(refused.headers()["www-authenticate"], r#"Bearer realm="framewire""#);
+    let problem = problem_of(refused, 401, "invalid_key").await;
+    assert!(problem["detail"].as_str().unwrap().contains("Have your backend send it"), "{problem}");
+    json_of(session_by(&gateway, Some("Key acme-secret")).await, 201).await;
 }
 
 #[tokio::test]

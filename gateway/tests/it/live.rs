@@ -12,6 +12,8 @@ mod losses;
 mod bounds;
 /// One job's stream, and waiting for its end.
 mod jobs;
+/// Readers that leave for good, and those that only move.
+mod desertion;
 /// Random schedules of everything that can go wrong.
 mod schedules;
 /// The two streams as browsers and programs get them.

@@ -13,7 +13,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-/// Longest name of a pool or a worker; keeps keys short and readable.
+/// Longest name of a pool, a tenant or a worker; keeps keys short and readable.
 pub const NAME_CHARS_MAX: usize = 48;
 
 /// Says that a text is not an id of the wanted kind.
@@ -140,7 +140,7 @@ cell_id!(
     SessionId, "ses", "a session id like ses_c0_<32 hex digits>"
 );
 
-/// Tells whether `text` may name a pool or a worker.
+/// Tells whether `text` may name a pool, a tenant or a worker.
 fn is_name(text: &str) -> bool {
     let ok = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'_';
     (1..=NAME_CHARS_MAX).contains(&text.len()) && text.bytes().all(ok)
@@ -179,6 +179,18 @@ name!(
     /// Names one worker process for its lifetime; a restarted worker is another worker.
     WorkerId, "a worker name of 1 to 48 characters of a-z, 0-9, - and _"
 );
+
+name!(
+    /// Names a tenant: who is billed for a session's jobs and limited in them.
+    Tenant, "a tenant name of 1 to 48 characters of a-z, 0-9, - and _"
+);
+
+impl Tenant {
+    /// Gives the tenant of sessions that nobody's key has made.
+    pub fn public() -> Self {
+        Self("public".into())
+    }
+}
 
 impl WorkerId {
     /// Makes a worker's name from its uuid, so that a replica never inherits a dead one's leases.

@@ -28,7 +28,7 @@ pub use artifact::{Artifact, ArtifactId, MediaType, Preview};
 pub use attempt::RetryPolicy;
 pub use event::{Cursor, Event, EventKind};
 pub use failure::{ErrorCode, Failure, FailureKind, Origin, Resend};
-pub use id::{Cell, IdError, JobId, Pool, SessionId, WorkerId};
+pub use id::{Cell, IdError, JobId, Pool, SessionId, Tenant, WorkerId};
 pub use input::{Fault, FrameInput, InputFault, OutputFormat};
 pub use job::{Job, Progress, State, Timings, Verb};
 pub use lease::Fence;

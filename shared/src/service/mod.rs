@@ -2,6 +2,8 @@
 
 // The settings of all processes, parsed once.
 pub mod settings;
+// Who answers for a session.
+pub mod tenants;
 // Logs.
 pub mod telemetry;
 // Stopping in two stages.

@@ -14,8 +14,10 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use tracing_subscriber::EnvFilter;
 
+use super::tenants::Tenants;
 use crate::domain::lease::RENEWALS_PER_LEASE_MIN;
-use crate::domain::{IdError, Pool};
+use crate::domain::{IdError, Pool, Tenant};
+use crate::store::caps::{CAP_MAX, SESSION_CAP};
 use crate::store::operate::Durability;
 use crate::store::{QueueOptions, RedisOptions};
 
@@ -51,6 +53,10 @@ pub struct Settings {
     pub builtin: BuiltinSettings,
     /// What users may name as `model`, and where it runs.
     pub models: Models,
+    /// Bounds of pools, by name.
+    pub pools: BTreeMap<Pool, PoolSettings>,
+    /// Who may make sessions with a key.
+    pub tenants: Tenants,
     /// Logs.
     pub log: LogSettings,
 }
@@ -96,7 +102,7 @@ impl Default for ArtifactSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueueSettings {
-    /// Jobs of one session that may run at the same time.
+    /// Jobs of one session that may run at the same time, until an operator says otherwise.
     pub session_cap: NonZeroU32,
     /// Jobs that may wait in one pool; beyond it submits get 503.
     pub queue_max: NonZeroU32,
@@ -124,7 +130,7 @@ impl Default for QueueSettings {
     fn default() -> Self {
         let options = QueueOptions::default();
         Self {
-            session_cap: some(2),
+            session_cap: some(SESSION_CAP),
             queue_max: some(options.queue_max),
             session_max: some(options.session_max),
             retention: options.retention,
@@ -166,6 +172,11 @@ pub struct GatewaySettings {
     pub stream_age_max: Duration,
     /// Whether the session cookie is only sent over HTTPS.
     pub secure_cookie: bool,
+    /// Whether a session can be made without a tenant's key.
+    pub anonymous_sessions: bool,
+    /// How long after its last stream's reader a session's jobs are cancelled; never if `None`.
+    #[serde(rename = "cancel_on_disconnect_s", deserialize_with = "maybe_seconds")]
+    pub cancel_on_disconnect: Option<Duration>,
     /// Time over which a drain spreads the ends of its streams.
     #[serde(rename = "drain_ms", deserialize_with = "ms")]
     pub drain: Duration,
@@ -182,6 +193,8 @@ impl Default for GatewaySettings {
             ping: Duration::from_secs(15),
             stream_age_max: Duration::from_secs(18 * 60),
             secure_cookie: false,
+            anonymous_sessions: true,
+            cancel_on_disconnect: None,
             drain: Duration::from_secs(2),
         }
     }
@@ -210,6 +223,17 @@ impl Default for WorkerSettings {
 fn default_pool() -> Pool {
     "default".parse().unwrap_or_else(|error: IdError| unreachable!("{error}"))
 }
+
+/// `[pools.<name>]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolSettings {
+    /// Jobs that may run in it at the same time, until an operator says otherwise; 0 is a pause.
+    pub cap: u32,
+}
+
+/// Shortest time after which a session counts as left: a reload or a change of networks is shorter.
+const DISCONNECT_MIN: Duration = Duration::from_secs(10);
 
 /// `[builtin]`
 #[derive(Debug, Clone, Deserialize)]
@@ -344,6 +368,34 @@ impl Settings {
                 self.gateway.stream_age_max.as_secs(),
             ));
         }
+        if let Some(after) = self.gateway.cancel_on_disconnect
+            && after < DISCONNECT_MIN
+        {
+            return refuse(format!(
+                "gateway.cancel_on_disconnect_s = {} is less than {}; a page that is only reloaded \
+                 would lose its jobs",
+                after.as_secs(),
+                DISCONNECT_MIN.as_secs(),
+            ));
+        }
+        let caps = self.pools.iter().map(|(pool, its)| (format!("pools.{pool}.cap"), its.cap));
+        let mut caps = caps.chain([("queue.session_cap".into(), queue.session_cap.get())]);
+        if let Some((key, cap)) = caps.find(|(_, cap)| *cap > CAP_MAX) {
+            return refuse(format!("{key} = {cap} is more than {CAP_MAX}, the largest cap"));
+        }
+        if self.tenants.0.contains_key(&Tenant::public()) {
+            return refuse(
+                "tenants.public has a key; public is the tenant of sessions made without one"
+                    .into(),
+            );
+        }
+        if !self.gateway.anonymous_sessions && self.tenants.0.is_empty() {
+            return refuse(
+                "gateway.anonymous_sessions = false, and there is no tenants.<name>.key_sha256; \
+                 nobody could make a session"
+                    .into(),
+            );
+        }
         if let Err(error) = EnvFilter::try_new(&self.log.filter) {
             return refuse(format!("log.filter = {:?} can't be read: {error}", self.log.filter));
         }
@@ -360,6 +412,11 @@ impl Settings {
             call_timeout: self.redis.call_timeout,
             durability: self.redis.durability,
         }
+    }
+
+    /// Gives the caps of pools that an operator may overrule.
+    pub fn pool_caps(&self) -> BTreeMap<Pool, u32> {
+        self.pools.iter().map(|(pool, its)| (pool.clone(), its.cap)).collect()
     }
 
     /// Gives what the store needs to know of the queue.
@@ -398,6 +455,11 @@ fn ms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> 
 
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_secs)
+}
+
+/// Reads seconds; 0 is never.
+fn maybe_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    Ok(Some(seconds(deserializer)?).filter(|duration| !duration.is_zero()))
 }
 
 /// Reads a list, or one text with commas, as the environment gives it.
@@ -480,7 +542,43 @@ mod tests {
         assert!(error.contains("200") && error.contains("100"), "{error}");
         assert!(with(&[("FRAMEWIRE_WORKER_SLOTS", "0")]).is_err());
         assert!(with(&[("FRAMEWIRE_WORKER_SLOTS", "many")]).is_err());
+        let error = with(&[("FRAMEWIRE_GATEWAY_CANCEL_ON_DISCONNECT_S", "3")]).unwrap_err();
+        assert!(error.contains("= 3 ") && error.contains("10"), "{error}");
+        let error = with(&[("FRAMEWIRE_GATEWAY_ANONYMOUS_SESSIONS", "false")]).unwrap_err();
+        assert!(error.contains("nobody could make a session"), "{error}");
         let error = with(&[("FRAMEWIRE_LOG_FILTER", "info,framewire=loud")]).unwrap_err();
         assert!(error.contains("log.filter") && error.contains("loud"), "{error}");
+    }
+
+    fn with_file(text: &str) -> Result<Settings, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("framewire.toml");
+        std::fs::write(&file, text).unwrap();
+        Settings::load(Some(&file), std::iter::empty()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn tenants_and_pools_are_read_from_the_file_by_name() {
+        let digest = "0f".repeat(32);
+        let settings = with_file(&format!(
+            "[gateway]\nanonymous_sessions = false\ncancel_on_disconnect_s = 30\n\
+             [tenants.acme]\nkey_sha256 = \"{digest}\"\n[pools.gpu]\ncap = 0\n"
+        ))
+        .unwrap();
+        assert_eq!(settings.tenants.0.keys().map(Tenant::as_str).collect::<Vec<_>>(), ["acme"]);
+        assert_eq!(settings.pool_caps().into_values().collect::<Vec<_>>(), [0]);
+        assert_eq!(settings.gateway.cancel_on_disconnect, Some(Duration::from_secs(30)));
+        assert_eq!(with(&[]).unwrap().gateway.cancel_on_disconnect, None, "off by default");
+        for (bad, word) in [
+            (format!("[tenants.public]\nkey_sha256 = \"{digest}\""), "public"),
+            ("[tenants.acme]\nkey = \"secret\"".into(), "key"),
+            ("[tenants.acme]\nkey_sha256 = \"secret\"".into(), "sha256sum"),
+            ("[tenants.\"A b\"]\nkey_sha256 = \"x\"".into(), "tenant name"),
+            ("[pools.gpu]\ncap = 100001".into(), "100001"),
+            ("[pools.gpu]\ncap = -1".into(), "cap"),
+        ] {
+            let error = with_file(&bad).unwrap_err();
+            assert!(error.contains(word), "{word} is missing in: {error}");
+        }
     }
 }

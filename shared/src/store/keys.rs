@@ -7,14 +7,15 @@
 //!
 //! | key | type | holds | written by | bound, lifetime |
 //! |---|---|---|---|---|
-//! | `config` | hash | `session_cap` and other values an operator may change live | gateway, operator | a few fields |
-//! | `pools` | set | pools that ever had a worker | heartbeat | pools |
-//! | `pool:<pool>` | hash | `capacity` (live slots), `cap` (operator's), `beat` (place in the class pattern), `service_ms` and `service_var` (moving mean and variance), `margin_<priority>` (stretches what is stated, so that it holds), `swept_at`, `lapse_from` | heartbeat, admit, complete, sweep | 10 fields |
+//! | `config` | hash | caps of sessions, in jobs: `session_cap` (the operator's), `session_cap_default` (the settings'), `session_cap:<tenant>`; `overrides` (how many of the latter) | set_cap | tenants |
+//! | `pools` | set | pools that ever had a worker or a cap | heartbeat, set_cap | pools |
+//! | `pool:<pool>` | hash | `capacity` (live slots), `cap` (the operator's), `cap_default` (the settings'), `beat` (place in the class pattern), `service_ms` and `service_var` (moving mean and variance), `margin_<priority>` (stretches what is stated, so that it holds), `swept_at`, `lapse_from` | heartbeat, set_cap, admit, complete, sweep | 11 fields |
 //! | `job:<id>` | hash | the job, as text fields | all transitions, purge | retention after the end |
 //! | `queue:<line>` | zset | the ledger: every unclaimed job that is not delayed → queued at | submit, claim, … | `queue_max` per pool |
 //! | `wait:<line>:<session>` | zset | a session's own line: job → queued at | submit, admit, … | `session_max` |
 //! | `turn:<line>` | zset | sessions with something waiting, but for those found at their cap → last served | submit, admit, … | waiting sessions |
-//! | `held:<session>` | set | lines taken out of `turn` because the session was found at its cap | admit, free | lines |
+//! | `held:<session>` | set | lines taken out of `turn` because the session was found at its cap | admit, wake | lines |
+//! | `paused` | set | sessions held by a cap of 0; no end of a job would wake them | admit, wake, set_cap | waiting sessions |
 //! | `ready:<line>` | zset | **the window workers BZPOPMIN**: job → admitted at | admit, sweep | free slots |
 //! | `out:<pool>` | zset | admitted, not yet claimed: job → offered at | admit, claim, sweep | free slots |
 //! | `lease:<pool>` | zset | **the running set**: job → lease expiry | claim, renew, ends | capacity |
@@ -27,7 +28,9 @@
 //! | `idem:<session>:<key>` | string | `<job id> <digest of the request>` | submit, purge | 24 h |
 //! | `stream:<session>` | list | the newest events, two lines of text each | every transition | 256 to 288, 15 min |
 //! | `streamhead:<session>` | hash | `n` and `u` of the newest event, `kept` (the minute in which the lifetimes were set) | every transition, readers | 7 days |
-//! | `session:<id>` | hash | `token_sha256`, `created_at`, `expires_at` | sessions | 30 days |
+//! | `session:<id>` | hash | `id`, `token_sha256`, `tenant` | sessions | 30 days |
+//! | `watched` | zset | sessions that had a stream's reader → taken to have left after | watch, abandon | sessions with streams |
+//! | `watch` | hash | `seen_at` (last word of a gateway that watches), `spare_until` (nobody is taken to have left before) | watch | 2 fields |
 //! | `workers:<pool>` | zset | worker → heard of until | heartbeat, sweep | workers |
 //! | `slots:<pool>` | hash | worker → slots | heartbeat, sweep | workers |
 //! | `sweep:<pool>` | string | the throttle of the sweep | sweep | 0.5 s |
@@ -41,7 +44,7 @@ use crate::domain::{Cell, Pool, Priority, SessionId};
 pub const PREFIX: &str = "fw:";
 
 /// Types of the keys above, by the first word after the cell's root; for tests and the doctor.
-pub const TYPES: [(&str, &str); 24] = [
+pub const TYPES: [(&str, &str); 27] = [
     ("config", "hash"),
     ("pools", "set"),
     ("pool", "hash"),
@@ -50,6 +53,7 @@ pub const TYPES: [(&str, &str); 24] = [
     ("wait", "zset"),
     ("turn", "zset"),
     ("held", "set"),
+    ("paused", "set"),
     ("ready", "zset"),
     ("out", "zset"),
     ("lease", "zset"),
@@ -63,6 +67,8 @@ pub const TYPES: [(&str, &str); 24] = [
     ("stream", "list"),
     ("streamhead", "hash"),
     ("session", "hash"),
+    ("watched", "zset"),
+    ("watch", "hash"),
     ("workers", "zset"),
     ("slots", "hash"),
     ("sweep", "string"),

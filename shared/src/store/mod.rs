@@ -25,6 +25,10 @@ pub mod upkeep;
 pub mod stream;
 // Session tokens.
 pub mod sessions;
+// How much may run at a time: listed and changed live.
+pub mod caps;
+// Sessions whose readers have left for good.
+pub mod watch;
 // What start-up checks and operators ask.
 pub mod operate;
 // The invariants, verified on a live Redis and told in words.

@@ -1,8 +1,8 @@
-//! What start-up checks and what an operator sets.
+//! What start-up checks, and what it reads of the server for others.
 
 use std::collections::HashMap;
 
-use super::{Store, StoreError, keys};
+use super::{Store, StoreError};
 
 /// What a 202 promises about a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -121,16 +121,6 @@ impl Store {
             Err(StoreError::Refused(_)) => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// Sets the number of jobs that one session may have running; an operator may change it live.
-    pub async fn configure_session_cap(&self, cap: u32) -> Result<(), StoreError> {
-        for cell in self.cells() {
-            let key = keys::config(cell);
-            let mut command = redis::cmd("HSET");
-            let _: i64 = self.command(command.arg(key).arg("session_cap").arg(cap)).await?;
-        }
-        Ok(())
     }
 }
 

@@ -190,7 +190,7 @@ impl Store {
         Released::parse(self.fenced(&self.shared.scripts.release, lease, &[&retention]).await?)
     }
 
-    /// Cancels a job on behalf of `by` (`user` or `operator`).
+    /// Cancels a job on behalf of `by` (`user` or `operator`; `disconnect` is the gateways' own).
     pub async fn cancel(&self, job: &JobId, by: &str) -> Result<Cancel, StoreError> {
         let retention = ms(self.shared.queue.retention);
         let arguments = [job.as_str(), by, "", &retention];

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{Store, StoreError, keys};
-use crate::domain::{Cell, SessionId};
+use crate::domain::{Cell, SessionId, Tenant};
 
 /// How long a session lives after it was last made use of.
 pub const SESSION_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -27,14 +27,21 @@ pub struct NewSession {
 }
 
 impl Store {
-    /// Makes a session in the first cell.
+    /// Makes a session of nobody's in particular, in the first cell.
     pub async fn create_session(&self) -> Result<NewSession, StoreError> {
+        self.create_session_for(&Tenant::public()).await
+    }
+
+    /// Makes a session that a tenant answers for, in the first cell.
+    pub async fn create_session_for(&self, tenant: &Tenant) -> Result<NewSession, StoreError> {
         let id = SessionId::new(Cell::FIRST, uuid::Uuid::new_v4());
         let token = format!("{id}.{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
         let key = keys::session(&id);
+        let digest = digest(&token);
+        let fields = [("id", id.as_str()), ("token_sha256", &digest), ("tenant", tenant.as_str())];
         let mut both = redis::pipe();
         both.atomic()
-            .hset_multiple(&key, &[("id", id.as_str()), ("token_sha256", &digest(&token))])
+            .hset_multiple(&key, &fields)
             .ignore()
             .expire(&key, SESSION_LIFETIME.as_secs().cast_signed())
             .ignore();

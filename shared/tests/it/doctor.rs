@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use framewire_shared::domain::{Cell, ErrorCode, Failure, JobId, SessionId, State};
+use framewire_shared::store::caps::Capped;
 use framewire_shared::store::codec::{Cancel, Completed, Failed, Noted, Purged};
 use framewire_shared::store::doctor::{Bounds, EXAMPLES_MAX, Level, Remedy, Report};
 use framewire_shared::store::queue::Lease;
@@ -207,6 +208,41 @@ async fn lines_turns_and_streams_that_disagree_are_named_and_mended() {
         ("HSET ~streamhead:@s2 n 99", &["stream"]),
     ])
     .await;
+}
+
+#[tokio::test]
+async fn caps_that_were_changed_by_hand_and_hold_nobody_or_the_wrong_ones_are_named_and_mended() {
+    named_and_mended(&[
+        (
+            "ZREM ~turn:default:normal @s1; SADD ~held:@s1 default:normal; \
+             HSET ~config session_cap 9",
+            &["held for nothing"],
+        ),
+        (
+            "HSET ~config session_cap 0; ZREM ~turn:default:normal @s2; \
+             SADD ~held:@s2 default:normal",
+            &["pause of nobody"],
+        ),
+        ("HSET ~config session_cap:acme 1", &["overrides"]),
+        ("HSET ~config overrides 2", &["overrides"]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_lower_or_paused_cap_of_one_tenant_is_noted_of_its_own_sessions_alone() {
+    let ward = Ward::new().await;
+    ward.break_by("HSET ~session:@s2 tenant acme");
+    let acme = Capped::SessionOf("acme".parse().unwrap());
+    ward.world.store.set_cap(&acme, Some(0)).await.unwrap();
+    // A slot becomes free, and the paused session is found at its cap.
+    ward.world.slots(5).await;
+    let report = ward.examine().await;
+    assert_eq!(
+        ward.told(&report),
+        ["paused: 1 job waits in default:normal of @s2, which is paused: its cap is 0"]
+    );
+    assert!(report.is_healthy());
 }
 
 #[tokio::test]

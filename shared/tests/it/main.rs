@@ -6,8 +6,9 @@ mod model;
 mod window;
 mod leases;
 mod fairness;
-
 mod estimate;
+mod caps;
+mod watch;
 mod idempotency;
 mod stream;
 mod sessions;

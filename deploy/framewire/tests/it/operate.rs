@@ -159,6 +159,71 @@ async fn dead_letters_are_listed_shown_retried_and_purged_and_nothing_else_is() 
 }
 
 #[tokio::test]
+async fn a_cap_raised_while_all_runs_starts_what_waits_and_a_lowered_one_stops_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let launcher = Launcher::start_with(up(data.path()).args(["--slots", "4"]), data.path());
+    let caps = |arguments: &[&str]| framewire(data.path(), &[&["caps"], arguments].concat());
+    let client = Client::new(&launcher.url).await;
+    let mut jobs = Vec::new();
+    for _ in 0..4 {
+        jobs.push(client.submit("a garden", 50, 400).await);
+    }
+    let running = async || {
+        let mut count = 0;
+        for job in &jobs {
+            count += usize::from(client.job(job).await["status"] != "queued");
+        }
+        count
+    };
+    let run = async |wanted| {
+        until("the jobs to run", async || (running().await == wanted).then_some(())).await;
+    };
+    run(2).await;
+    let (code, said) = caps(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    let rows: Vec<Vec<&str>> = said
+        .lines()
+        .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
+        .collect();
+    let used = "2 jobs of 1 session; the busiest has 2";
+    assert!(rows.contains(&vec!["session", "2", "settings", used]), "{said}");
+    assert!(rows.contains(&vec!["pool default", "-", "2 jobs of 4 slots"]), "{said}");
+
+    let (code, said) = caps(&["set", "session", "3"]);
+    let held = "each session runs at most 3 jobs at a time (the operator's cap was: not set)\n";
+    assert_eq!((code, &*said), (Some(0), held));
+    run(3).await;
+    let (code, said) = caps(&["set", "session", "1"]);
+    assert!(said.contains("what runs above it goes on"), "{said}");
+    assert_eq!((code, running().await), (Some(0), 3));
+    assert!(caps(&["set", "tenant", "public", "0"]).1.contains("nothing new begins"));
+    assert!(caps(&["list"]).1.contains("tenant public  0 (paused)  operator"));
+    let (code, said) = framewire(data.path(), &["doctor"]);
+    assert_eq!(code, Some(0), "{said}");
+    // That of the tenant away, that of all still holds; the pool's holds beside it.
+    caps(&["unset", "tenant", "public"]);
+    caps(&["set", "session", "4"]);
+    run(4).await;
+    assert!(caps(&["set", "pool", "default", "2"]).1.contains("pool default runs at most 2 jobs"));
+    assert!(caps(&["set", "pool", "nowhere", "2"]).1.contains("no living worker serves this pool"));
+    assert_eq!(running().await, 4);
+
+    for bad in [
+        &["set", "session"][..],
+        &["set", "session", "-1"],
+        &["set", "session", "100001"],
+        &["set", "tenant", "A b", "3"],
+        &["set", "everything", "3"],
+        &["unset", "pool"],
+    ] {
+        assert_eq!(caps(bad).0, Some(2), "{bad:?}");
+    }
+    for job in &jobs {
+        client.cancel(job).await;
+    }
+}
+
+#[tokio::test]
 async fn strict_durability_syncs_the_private_redis_and_refuses_one_that_does_not() {
     let data = tempfile::tempdir().unwrap();
     let mut command = up(data.path());

@@ -79,7 +79,7 @@ job_events! {
     }
     /// `event: cancelled`: somebody cancelled it
     Cancelled {
-        /// `user` or `operator`
+        /// `user`, `operator` or `disconnect` (its reader left for good)
         by: String,
     }
     /// `event: progress`: stage and steps; may be skipped, never repeated

@@ -33,6 +33,8 @@ codes! {
     InvalidParameter = "invalid_parameter", 400, "Invalid parameter", "invalid_request_error";
     /// No token, or one that opens nothing here.
     InvalidToken = "invalid_token", 401, "A session is needed", "invalid_request_error";
+    /// No tenant's key where one is needed, or one that is nobody's.
+    InvalidKey = "invalid_key", 401, "A tenant's key is needed", "invalid_request_error";
     /// A cookie that another site made the browser send.
     CrossSite = "cross_site", 403, "Refused from another site", "invalid_request_error";
     /// No such path.

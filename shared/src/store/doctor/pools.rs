@@ -131,8 +131,8 @@ fn judge(cell: Cell, pool: &str, first: &Look, look: &Look, report: &mut Report)
             0 => format!("pool {pool} is paused: its cap is 0"),
             cap => format!("pool {pool} runs at most {cap} jobs, its cap, of {} slots", look.slots),
         };
-        let lift = format!("HDEL {} cap", key(cell, format_args!("pool:{pool}")));
-        findings.push(Finding::note("cap", what).mend(lift));
+        let lift = format!("raise it with: framewire caps set pool {pool} {}", look.slots);
+        findings.push(Finding::note("cap", what).advise(lift));
     }
     report.add(Finding::ok("pool", summary));
     findings.into_iter().for_each(|finding| report.add(finding));

@@ -1,4 +1,4 @@
-//! A session's lines, its cap, and whether its stream ends where its head says.
+//! A session's lines, its cap (its tenant's, if that has one), and whether its stream ends where its head says.
 
 use super::super::codec::{Reply, number};
 use super::super::{Store, StoreError};
@@ -13,7 +13,9 @@ const BATCH: usize = 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Look {
     session: String,
+    cap: u64,
     live: u64,
+    is_paused: bool,
     head: String,
     newest: String,
     lines: Vec<Line>,
@@ -30,7 +32,7 @@ struct Line {
 impl Look {
     fn parse(reply: Reply) -> Result<Self, StoreError> {
         let words = reply.into_words()?;
-        let [session, live, head, newest, lines @ ..] = &words[..] else {
+        let [session, cap, live, paused, head, newest, lines @ ..] = &words[..] else {
             return Err(StoreError::Garbled(format!("{words:?}")));
         };
         let line = |four: &[String]| {
@@ -43,7 +45,9 @@ impl Look {
         };
         Ok(Self {
             session: session.clone(),
+            cap: number(cap)?,
             live: number(live)?,
+            is_paused: paused == "1",
             head: head.clone(),
             newest: newest.clone(),
             lines: lines.chunks_exact(4).map(line).collect::<Result<_, StoreError>>()?,
@@ -66,25 +70,44 @@ impl Store {
         if some.len() < all.len() {
             report.add(partly("sessions unseen", some.len(), "sessions"));
         }
+        let mut overrides = None;
         for batch in some.chunks(BATCH) {
             let mut arguments = vec![&*pools];
             arguments.extend(batch);
             let script = &self.shared.scripts.doctor_sessions;
             let mut replies = self.run(script, cell, &arguments).await?.list()?.into_iter();
-            let cap = replies.next().map(Reply::text).transpose()?;
-            let cap = number(&cap.unwrap_or_default())?;
-            for reply in replies {
-                report.sessions += 1;
-                judge(cell, &Look::parse(reply)?, cap, report);
-            }
+            let counts = replies.next().map(Reply::into_words).transpose()?.unwrap_or_default();
+            let looks = replies.map(Look::parse).collect::<Result<Vec<_>, _>>()?;
+            report.sessions += looks.len();
+            looks.iter().for_each(|look| judge(cell, look, report));
+            overrides = Some(counts);
+        }
+        if let Some([there, counted]) = overrides.as_deref() {
+            report_overrides(cell, there, counted, report);
         }
         Ok(())
     }
 }
 
-fn judge(cell: Cell, look: &Look, cap: u64, report: &mut Report) {
-    let session = &look.session;
-    if look.live > cap {
+/// Sessions are asked for their tenants only while the count says that one has a cap of its own.
+fn report_overrides(cell: Cell, there: &str, counted: &str, report: &mut Report) {
+    if there == counted || (there == "0" && counted.is_empty()) {
+        return;
+    }
+    let config = key(cell, "config");
+    let counted = if counted.is_empty() { "0" } else { counted };
+    let what = format!("{there} tenants have a cap of their own, and {counted} are counted");
+    let finding =
+        Finding::wrong("overrides", what).means("while none is counted, no tenant's cap is kept");
+    report.add(finding.mend(match there {
+        "0" => format!("HDEL {config} overrides"),
+        _ => format!("HSET {config} overrides {there}"),
+    }));
+}
+
+fn judge(cell: Cell, look: &Look, report: &mut Report) {
+    let Look { session, cap, .. } = look;
+    if look.live > *cap {
         let what = format!(
             "{session} has {} running or admitted, and its cap is {cap}",
             count(look.live, "job", "jobs")
@@ -122,12 +145,30 @@ fn judge_line(cell: Cell, look: &Look, line: &Line) -> Option<Finding> {
                 .means("the line is never served")
                 .mend(give),
         ),
-        (true, false, true) if look.live == 0 => Some(
+        (true, false, true) if look.cap == 0 && look.live == 0 && !look.is_paused => Some(
+            Finding::wrong(
+                "pause of nobody",
+                format!("{jobs} in {name} of {session}, held by a cap of 0 and not in paused"),
+            )
+            .means("the line is never served: a raised cap would not find it")
+            .mend(format!("SADD {} {session}", key(cell, "paused"))),
+        ),
+        (true, false, true) if look.cap == 0 => Some(
+            Finding::note(
+                "paused",
+                format!("{jobs} in {name} of {session}, which is paused: its cap is 0"),
+            )
+            .advise("raise it with: framewire caps set"),
+        ),
+        (true, false, true) if look.live < look.cap => Some(
             Finding::wrong(
                 "held for nothing",
-                format!("{jobs} in {name} of {session}, held by its cap though nothing of it runs"),
+                format!(
+                    "{jobs} in {name} of {session}, held by its cap of {} though {} of it run",
+                    look.cap, look.live
+                ),
             )
-            .means("the line is never served: no end of a job gives it its turn back")
+            .means("the line is not served before a job of the session ends, if one runs")
             .mend(give)
             .mend(take),
         ),

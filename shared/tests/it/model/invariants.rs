@@ -14,7 +14,6 @@ use super::Command;
 use super::pure::{Place, Pure, PureJob};
 
 const ROOT: &str = "fw:{c0}:";
-const SESSION_CAP: usize = 2;
 
 /// Jobs admitted or running, in all and per session; it may shrink at any time, and grow only
 /// within the caps.
@@ -138,18 +137,19 @@ pub(super) fn check(
     for (index, session) in sessions.iter().enumerate() {
         let its = set(redis, &format!("live:{session}"));
         load.sessions[index] = its.len();
-        let allowed = SESSION_CAP.max(before.sessions[index]);
+        let cap = pure.caps.of_session(index);
+        let allowed = cap.max(before.sessions[index]);
         assert!(its.len() <= allowed, "{session} runs {} after {command:?}", its.len());
         live.extend(its);
-        waiting.extend(check_lines(redis, session, load.sessions[index], command));
+        waiting.extend(check_lines(redis, session, load.sessions[index], cap, command));
         let active = members(redis, &format!("active:{session}"));
         let unfinished =
             pure.jobs.iter().filter(|job| job.session == *session && !job.state.is_terminal());
         assert_eq!(active, unfinished.map(|job| job.id.to_string()).collect(), "after {command:?}");
     }
-    let allowed = (pure.capacity as usize).max(before.pool);
+    let allowed = pure.may_run().max(before.pool);
     assert!(load.pool <= allowed, "{} of {allowed} slots after {command:?}", load.pool);
-    if load.pool < pure.capacity as usize {
+    if load.pool < pure.may_run() {
         for class in Priority::ALL {
             let turn = members(redis, &format!("turn:default:{}", class.as_str()));
             assert!(turn.is_empty(), "{turn:?} wait although they could run, after {command:?}");
@@ -180,13 +180,16 @@ pub(super) fn check(
 }
 
 /// Checks a session's lines: it has its turn in a line exactly when something waits there and the
-/// cap does not hold it. Gives what waits.
+/// cap does not hold it; and whoever is held is found by an end of its own job or among the paused.
+/// Gives what waits.
 fn check_lines(
     redis: &mut Connection,
     session: &SessionId,
     running: usize,
+    cap: usize,
     command: &Command,
 ) -> HashSet<String> {
+    let is_paused = set(redis, "paused").contains(session.as_str());
     let held = set(redis, &format!("held:{session}"));
     let mut waiting = HashSet::new();
     for class in Priority::ALL {
@@ -200,7 +203,8 @@ fn check_lines(
             "{session} in {line}: waits {}, turn {has_turn}, held {is_held}, after {command:?}",
             its.len()
         );
-        assert!(!is_held || running >= SESSION_CAP, "held under its cap after {command:?}");
+        assert!(!is_held || running >= cap, "held under its cap after {command:?}");
+        assert!(!is_held || running > 0 || is_paused, "held for ever after {command:?}");
         waiting.extend(its);
     }
     waiting

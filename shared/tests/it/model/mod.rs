@@ -16,6 +16,7 @@ use framewire_shared::domain::{
     Artifact, Cell, ErrorCode, Failure, Fence, JobId, MediaType, Pool, Priority, Progress,
     SessionId, State, Verb, WorkerId,
 };
+use framewire_shared::store::caps::Capped;
 use framewire_shared::store::codec::{
     Cancel, Claim, Completed, Failed, Noted, Released, Renewal, Retried, Submitted,
 };
@@ -31,6 +32,8 @@ use pure::{Place, Pure};
 /// Sessions in play; fewer than jobs, so that caps bite.
 const SESSIONS: usize = 3;
 const START_MS: u64 = 1_800_000_000_000;
+/// How long a reader may stay away, and how often it is said that one is there.
+const AWAY: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(2));
 
 /// One step; numbers pick a job, a session or a pop among those there are.
 #[derive(Debug, Clone)]
@@ -52,12 +55,24 @@ enum Command {
     Heartbeat { slots: u32 },
     Pass { ms: u64 },
     Sweep,
+    SetCap { of: Of, cap: Option<u32> },
+    Watch { session: usize },
+    Abandon,
+}
+
+/// Whose cap changes.
+#[derive(Debug, Clone, Copy)]
+enum Of {
+    Session,
+    Tenant,
+    Pool,
 }
 
 fn command() -> impl Strategy<Value = Command> {
     let job = 0..40_usize;
     let stale = prop::bool::weighted(0.15);
     let priority = prop::sample::select(Priority::ALL.to_vec());
+    let of = prop::sample::select(vec![Of::Session, Of::Tenant, Of::Pool]);
     let within = prop::option::weighted(0.2, 1..30_u64);
     prop_oneof![
         6 => (0..SESSIONS, priority, within).prop_map(|(session, priority, start_within_s)| {
@@ -83,6 +98,10 @@ fn command() -> impl Strategy<Value = Command> {
         3 => (0..8_u32).prop_map(|slots| Command::Heartbeat { slots }),
         4 => (1..9_000_u64).prop_map(|ms| Command::Pass { ms }),
         4 => Just(Command::Sweep),
+        3 => (of, prop::option::weighted(0.8, 0..4_u32))
+            .prop_map(|(of, cap)| Command::SetCap { of, cap }),
+        2 => (0..SESSIONS).prop_map(|session| Command::Watch { session }),
+        2 => Just(Command::Abandon),
     ]
 }
 
@@ -132,6 +151,9 @@ fn the_scripts_and_the_transition_table_agree_on_any_list_of_commands() {
             before: invariants::Load::default(),
         };
         (world.clock)(START_MS);
+        let first = format!("fw:{{c0}}:session:{}", world.sessions[0]);
+        let () =
+            redis::cmd("HSET").arg(first).arg(&["tenant", "acme"]).query(&mut world.redis).unwrap();
         let ready = std::iter::once(Command::Heartbeat { slots: 4 });
         for command in ready.chain(commands) {
             runtime.block_on(world.step(&command));
@@ -186,6 +208,17 @@ impl World {
                 let real = self.store.sweep_now(Cell::FIRST, &pool()).await.unwrap();
                 invariants::offered_or_gone(&mut self.redis, &lost);
                 assert_eq!((real.due, real.lapsed, real.expired), self.pure.sweep());
+            }
+            Command::SetCap { of, cap } => self.set_cap(of, cap).await,
+            Command::Watch { session } => {
+                let sessions = &self.sessions[session..=session];
+                self.store.watch(Cell::FIRST, sessions, AWAY.0, AWAY.1).await.unwrap();
+                let [after, every] = [AWAY.0, AWAY.1].map(|it| it.as_millis() as u64);
+                self.pure.watch(sessions, after, every);
+            }
+            Command::Abandon => {
+                let real = self.store.abandon(Cell::FIRST).await.unwrap();
+                assert_eq!((real.sessions, real.jobs), self.pure.abandon());
             }
             Command::Cancel { job } => {
                 if let Some((index, lease)) = self.lease(job, false) {
@@ -373,6 +406,17 @@ impl World {
         let answer = self.store.submit(&new).await.unwrap();
         assert!(matches!(answer, Submitted::Accepted { .. }), "{answer:?}");
         self.pure.submit(id, session, start_within);
+    }
+
+    async fn set_cap(&mut self, of: Of, cap: Option<u32>) {
+        let caps = &mut self.pure.caps;
+        let (capped, known) = match of {
+            Of::Session => (Capped::Session, &mut caps.session),
+            Of::Tenant => (Capped::SessionOf("acme".parse().unwrap()), &mut caps.tenant),
+            Of::Pool => (Capped::Pool(pool()), &mut caps.pool),
+        };
+        let before = std::mem::replace(known, cap);
+        assert_eq!(self.store.set_cap(&capped, cap).await.unwrap(), before);
     }
 
     /// Pops as a worker does, high before normal before low.

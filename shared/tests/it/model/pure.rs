@@ -1,9 +1,11 @@
 //! The pure side of the model: the transition table, a clock, and the counts that go with it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use framewire_shared::domain::job::after;
 use framewire_shared::domain::{JobId, SessionId, State, Verb};
+use framewire_shared::store::caps::SESSION_CAP;
 
 /// Where a queued job waits, as far as the pure side can know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,12 +89,79 @@ pub(crate) struct Pure {
     pub(crate) now: u64,
     pub(crate) jobs: Vec<PureJob>,
     pub(crate) capacity: u32,
+    pub(crate) caps: Caps,
     heard_until: u64,
+    /// Sessions that had a reader → when they are taken to have left.
+    watched: BTreeMap<SessionId, u64>,
+    seen_at: u64,
+    spare_until: Option<u64>,
+}
+
+/// The operator's caps; the first session is the only one of the tenant that may have its own.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Caps {
+    pub(crate) session: Option<u32>,
+    pub(crate) tenant: Option<u32>,
+    pub(crate) pool: Option<u32>,
+}
+
+impl Caps {
+    pub(crate) fn of_session(self, index: usize) -> usize {
+        let own = if index == 0 { self.tenant } else { None };
+        own.or(self.session).unwrap_or(SESSION_CAP) as usize
+    }
 }
 
 impl Pure {
     pub(crate) fn new(now: u64) -> Self {
-        Self { now, jobs: Vec::new(), capacity: 0, heard_until: 0 }
+        Self {
+            now,
+            jobs: Vec::new(),
+            capacity: 0,
+            caps: Caps::default(),
+            heard_until: 0,
+            watched: BTreeMap::new(),
+            seen_at: 0,
+            spare_until: None,
+        }
+    }
+
+    /// Tells how many jobs the pool may run.
+    pub(crate) fn may_run(&self) -> usize {
+        self.capacity.min(self.caps.pool.unwrap_or(u32::MAX)) as usize
+    }
+
+    pub(crate) fn watch(&mut self, sessions: &[SessionId], after: u64, every: u64) {
+        if self.now - self.seen_at > 3 * every {
+            self.spare_until = Some(self.now + after);
+        }
+        self.seen_at = self.now;
+        for session in sessions {
+            self.watched.insert(session.clone(), self.now + after + 2 * every);
+        }
+    }
+
+    /// Cancels what nobody waits for; gives (sessions, jobs).
+    pub(crate) fn abandon(&mut self) -> (u32, u32) {
+        if self.spare_until.is_none_or(|until| self.now < until) {
+            return (0, 0);
+        }
+        let (now, before) = (self.now, self.watched.len());
+        let left: Vec<SessionId> =
+            self.watched.extract_if(.., |_, at| *at <= now).map(|(session, _)| session).collect();
+        let mut jobs = 0;
+        for job in self.jobs.iter_mut().filter(|job| left.contains(&job.session)) {
+            if job.state.is_terminal() || job.cancel_requested {
+                continue;
+            }
+            jobs += 1;
+            if job.state == State::Queued {
+                job.go(Verb::Cancel);
+            } else {
+                job.cancel_requested = true;
+            }
+        }
+        ((before - self.watched.len()) as u32, jobs)
     }
 
     pub(crate) fn find(&self, id: &JobId) -> usize {

@@ -1,0 +1,80 @@
+//! Has the jobs of sessions cancelled whose readers left for good.
+//!
+//! Each gateway says every few seconds which sessions have a stream here, in one call per cell and
+//! batch, and has those looked after that no gateway has named for the operator's time. So a reader
+//! that moves to another gateway is there, a gateway that dies takes nobody with it, and while none
+//! lives nobody counts as gone. A request that polls or waits is not a stream: who never opened one is
+//! never watched. Readers are named before the others are looked at, and a round that could not name
+//! them looks at nobody.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use framewire_shared::domain::{Cell, SessionId};
+use framewire_shared::store::{Store, StoreError};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::hub::Hub;
+
+/// Sessions named in one call.
+const BATCH_MAX: usize = 500;
+
+/// Watches over this process's sessions.
+#[derive(Debug)]
+pub struct Watch {
+    /// Where it is said.
+    pub store: Store,
+    /// Who knows the streams.
+    pub hub: Arc<Hub>,
+    /// How long a reader may stay away.
+    pub after: Duration,
+    /// How often it is said.
+    pub every: Duration,
+}
+
+impl Watch {
+    /// Makes a round every period until told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut ticks = interval(self.every);
+        // After an outage there is nothing to catch up with.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let rounds = async {
+            loop {
+                ticks.tick().await;
+                if let Err(error) = self.tick().await {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::debug!(error, "can't say who is read; trying on");
+                }
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = rounds => {}
+        }
+    }
+
+    /// Names the sessions with streams, and looks after those that nobody names.
+    async fn tick(&self) -> Result<(), StoreError> {
+        // A cell without sessions hears of this gateway too.
+        let mut streamed: BTreeMap<Cell, Vec<SessionId>> =
+            self.store.cells().into_iter().map(|cell| (cell, Vec::new())).collect();
+        for session in self.hub.streamed() {
+            streamed.entry(session.cell()).or_default().push(session);
+        }
+        for (cell, sessions) in &streamed {
+            let (named, rest) = sessions.split_at(sessions.len().min(BATCH_MAX));
+            self.store.watch(*cell, named, self.after, self.every).await?;
+            for batch in rest.chunks(BATCH_MAX) {
+                self.store.watch(*cell, batch, self.after, self.every).await?;
+            }
+            let left = self.store.abandon(*cell).await?;
+            if left.jobs > 0 {
+                let (sessions, jobs) = (left.sessions, left.jobs);
+                tracing::info!(%cell, sessions, jobs, "cancelled what nobody waits for");
+            }
+        }
+        Ok(())
+    }
+}
