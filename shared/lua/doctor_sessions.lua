@@ -3,8 +3,8 @@
 -- KEYS    1 config hash
 -- ARGV    1 nonce, 2 pools (with spaces between), then session ids
 -- Returns cap of a session, then per session a list: session id, jobs admitted or running,
---         place of the newest event by its head, the same by the stream ('' = none is kept), then
---         for each line with anything in it: line, jobs waiting, 1 if it has its turn, 1 if held
+--         place of the newest event by its head, the same by the stream ('' = none is kept), models
+--         (a line each) whose last frame is of no completed job, then for each line with anything in it: line, jobs waiting, 1 if it has its turn, 1 if held
 -- Emits   nothing
 local pools = ARGV[2]
 
@@ -15,6 +15,18 @@ local function ask(...)
   return answer
 end
 
+-- A last frame is told of until it expires; until then its job must be there, or nobody may fetch it.
+local function astray(session)
+  local models, its = {}, ask('HGETALL', root .. 'last:' .. session) or {}
+  for i = 1, #its, 2 do
+    local expires_at, job = string.match(its[i + 1], '^(%d+) .*/(job_[%w_]+)%-%S+$')
+    local f = job and ask('HMGET', root .. 'job:' .. job, 'state', 'session', 'model') or {}
+    local good = f[1] == 'completed' and f[2] == session and f[3] == its[i]
+    if not good and tonumber(expires_at or math.huge) > now then models[#models + 1] = its[i] end
+  end
+  return table.concat(models, '\n')
+end
+
 local replies = {session_cap()}
 for i = 3, #ARGV do
   local session = ARGV[i]
@@ -22,7 +34,7 @@ for i = 3, #ARGV do
   local newest = ask('LINDEX', root .. 'stream:' .. session, -1)
   local reply = {session, ask('SCARD', root .. 'live:' .. session) or 0,
     head[1] and head[2] and head[1] .. '-' .. head[2] or '',
-    newest and string.match(newest, '^%S+') or ''}
+    newest and string.match(newest, '^%S+') or '', astray(session)}
   for pool in string.gmatch(pools, '%S+') do
     for _, class in ipairs(CLASSES) do
       local line = pool .. ':' .. class

@@ -26,6 +26,11 @@ local STREAM_EVENTS_MAX = 256
 local STREAM_S = 900
 local STREAMHEAD_S = 604800
 local SESSION_CAP = 2
+-- The picture that ships, as domain/fallback.rs has it.
+local SHIPPED_URL = '/v1/fallback.webp'
+-- Whoever is told of a last frame has this long to fetch it: as long as an idle stream keeps the
+-- event that tells of it.
+local FALLBACK_MS_MIN = STREAM_S * 1000
 
 -- Completes an event's JSON: the five members all have, then those of `body` (an object's text).
 local function event_json(j, body)
@@ -200,6 +205,16 @@ local function wait_json(its, ahead)
   return string.format('%.0f', before * its.service_ms / its.slots)
 end
 
+-- Estimates by the pool's recent pace when a place comes free, as text: in its queue, or where a
+-- session is full, by the end of its oldest job. '' while nothing runs or nothing is known.
+local function room_ms(pool, oldest)
+  local its = load_of(pool)
+  if its.slots <= 0 or not its.service_ms then return '' end
+  local pace_ms, j = its.service_ms / its.slots, oldest and load(oldest)
+  if not j then return string.format('%.0f', pace_ms) end
+  return string.format('%.0f', (ahead_of(j) or 0) * pace_ms + its.service_ms)
+end
+
 -- Body of a queued event: why, where in the queue, and how long.
 local function queued_json(j, reason, more)
   local ahead = ahead_of(j)
@@ -232,6 +247,30 @@ local function finish(j, state, retention_ms, kind, body)
   admit(j.pool)
 end
 
+-- Keeps the newest frame of a session's model, for as long as the job it belongs to is kept.
+local function remember(session, model, url, retention_ms)
+  local last = root .. 'last:' .. session
+  redis.call('HSET', last, model, string.format('%.0f ', now + retention_ms) .. url)
+  redis.call('PEXPIRE', last, retention_ms)
+end
+
+-- The picture to show where there is no frame, as kind and URL: the last frame of the same session
+-- and model while it can be fetched, else the one that ships. A catalogue would be asked between.
+local function fallback_of(session, model)
+  local last = redis.call('HGET', root .. 'last:' .. session, model)
+  local expires_at, url = string.match(last or '', '^(%d+) (%S+)$')
+  if url and tonumber(expires_at) - now >= FALLBACK_MS_MIN then return 'session', url end
+  return 'static', SHIPPED_URL
+end
+
+-- The same as a member of an event that ends a job; null where the job has frames of its own.
+local function fallback_json(j)
+  local its = redis.call('HMGET', j.key, 'model', 'artifacts')
+  if its[2] then return ',"fallback":null' end
+  local kind, url = fallback_of(j.session, its[1])
+  return ',"fallback":{"url":"' .. url .. '","kind":"' .. kind .. '"}'
+end
+
 -- Ends a job as failed, with the stage it failed in, and keeps it for the operator.
 local function finish_failed(j, retention_ms, dead_max, code, message, detail)
   local stage = j.state
@@ -243,21 +282,37 @@ local function finish_failed(j, retention_ms, dead_max, code, message, detail)
   redis.call('ZREMRANGEBYSCORE', root .. 'dead', '-inf', now - retention_ms)
   finish(j, 'failed', retention_ms, 'failed', '{"error":{"code":"' .. code .. '","message":'
     .. cjson.encode(message) .. ',"failure_stage":"' .. stage .. '","retryable":'
-    .. tostring(retryable) .. '}}')
+    .. tostring(retryable) .. '}' .. fallback_json(j) .. '}')
 end
 
 local function finish_cancelled(j, retention_ms, by)
-  finish(j, 'cancelled', retention_ms, 'cancelled', '{"by":' .. cjson.encode(by) .. '}')
+  finish(j, 'cancelled', retention_ms, 'cancelled',
+    '{"by":' .. cjson.encode(by) .. fallback_json(j) .. '}')
 end
 
--- Reads a job whole, with its place in the queue; nil when there is none.
+-- Removes an ended job's record, its place in the list, and its idempotency key: the same request
+-- may come again, and without its job the key would lead nowhere.
+local function forget(id, session, key)
+  redis.call('DEL', root .. 'job:' .. id)
+  redis.call('LREM', root .. 'jobs:' .. session, 0, id)
+  local seen = key and redis.call('GET', root .. 'idem:' .. session .. ':' .. key)
+  if seen and string.match(seen, '^%S+') == id then
+    redis.call('DEL', root .. 'idem:' .. session .. ':' .. key)
+  end
+end
+
+-- Reads a job whole, with its place in the queue and, while it has no frame, what to show instead;
+-- nil when there is none.
 local function row(id)
   local fields = redis.call('HGETALL', root .. 'job:' .. id)
   if #fields == 0 then return nil end
-  local j = load(id)
+  local j, kind, url = load(id, 'model', 'artifacts'), '', ''
+  if not j[12] then kind, url = fallback_of(j.session, j[11]) end
   local ahead = j.state == 'queued' and ahead_of(j) or nil
   table.insert(fields, 1, ahead or '')
   table.insert(fields, 2, ahead and wait_json(load_of(j.pool), ahead) or 'null')
+  table.insert(fields, 3, kind)
+  table.insert(fields, 4, url)
   return fields
 end
 

@@ -54,6 +54,8 @@ scripts!(
     positions,
     replay,
     purge,
+    delete,
+    fallback,
     doctor_jobs,
     doctor_sessions,
     doctor_pool,
@@ -139,6 +141,12 @@ mod tests {
         assert!(text.starts_with("local root = 1\n\n-- One.\nlocal function one()"), "{text}");
         assert!(text.contains("local function two()") && !text.contains("three"), "{text}");
         assert_eq!(compose(prelude, "return 0\n"), "local root = 1\n\nreturn 0\n");
+    }
+
+    #[test]
+    fn the_prelude_names_the_picture_that_is_served() {
+        let line = format!("local SHIPPED_URL = '{}'\n", crate::domain::fallback::SHIPPED_PATH);
+        assert!(PRELUDE.contains(&line), "{line}");
     }
 
     #[test]

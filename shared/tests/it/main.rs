@@ -6,6 +6,7 @@ mod model;
 mod window;
 mod leases;
 mod fairness;
+mod fallback;
 mod idempotency;
 mod stream;
 mod sessions;

@@ -1,4 +1,4 @@
-//! A session's lines, its cap, and whether its stream ends where its head says.
+//! A session's lines, its cap, its last frames, and whether its stream ends where its head says.
 
 use super::super::codec::{Reply, number};
 use super::super::{Store, StoreError};
@@ -16,6 +16,8 @@ struct Look {
     live: u64,
     head: String,
     newest: String,
+    /// Models whose last frame is of no completed job.
+    astray: Vec<String>,
     lines: Vec<Line>,
 }
 
@@ -30,7 +32,7 @@ struct Line {
 impl Look {
     fn parse(reply: Reply) -> Result<Self, StoreError> {
         let words = reply.into_words()?;
-        let [session, live, head, newest, lines @ ..] = &words[..] else {
+        let [session, live, head, newest, astray, lines @ ..] = &words[..] else {
             return Err(StoreError::Garbled(format!("{words:?}")));
         };
         let line = |four: &[String]| {
@@ -46,6 +48,7 @@ impl Look {
             live: number(live)?,
             head: head.clone(),
             newest: newest.clone(),
+            astray: astray.lines().map(str::to_owned).collect(),
             lines: lines.chunks_exact(4).map(line).collect::<Result<_, StoreError>>()?,
         })
     }
@@ -101,6 +104,13 @@ fn judge(cell: Cell, look: &Look, cap: u64, report: &mut Report) {
         let finding = Finding::wrong("stream", what)
             .means("its readers are told `reset` again and again, and take snapshots");
         report.add(finding.mend(format!("DEL {stream}")));
+    }
+    for model in &look.astray {
+        let last = key(cell, format_args!("last:{session}"));
+        let what = format!("the last frame of {session} by {model} is of no completed job");
+        let finding = Finding::wrong("last frame", what)
+            .means("refusals and failures show a picture that can't be fetched");
+        report.add(finding.mend(format!("HDEL {last} {model}")));
     }
     for line in &look.lines {
         if let Some(finding) = judge_line(cell, look, line) {
