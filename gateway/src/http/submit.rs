@@ -56,9 +56,11 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
         (status = 413, description = "The body is too large"),
         (status = 415, description = "The body is not declared as JSON"),
         (status = 422, description = "Some fields can't be accepted, or the Idempotency-Key was \
-            used for another request"),
-        (status = 429, description = "The session has as many unfinished jobs as it may"),
-        (status = 503, description = "The queue is full or can't be reached"),
+            used for another request; `fallback` is what to show, here and below"),
+        (status = 429, description = "The session has as many unfinished jobs as it may",
+            headers(("Retry-After", description = "When one should have ended, in seconds"))),
+        (status = 503, description = "The queue is full or can't be reached",
+            headers(("Retry-After", description = "When there should be room, in seconds"))),
     ))]
 pub async fn submit(
     context: Data<Context>,

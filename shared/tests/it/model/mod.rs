@@ -50,6 +50,7 @@ enum Command {
     CancelledByWorker { job: usize, stale: bool },
     Retry { job: usize },
     Delete { job: usize },
+    Finish { job: usize },
     Heartbeat { slots: u32 },
     Pass { ms: u64 },
     Sweep,
@@ -81,7 +82,8 @@ fn command() -> impl Strategy<Value = Command> {
             Command::CancelledByWorker { job, stale }
         }),
         2 => job.clone().prop_map(|job| Command::Retry { job }),
-        1 => job.prop_map(|job| Command::Delete { job }),
+        3 => job.clone().prop_map(|job| Command::Delete { job }),
+        4 => job.prop_map(|job| Command::Finish { job }),
         3 => (0..8_u32).prop_map(|slots| Command::Heartbeat { slots }),
         4 => (1..9_000_u64).prop_map(|ms| Command::Pass { ms }),
         4 => Just(Command::Sweep),
@@ -231,6 +233,16 @@ impl World {
                         Some(state) => Deleted::Refused(state),
                     };
                     assert_eq!(real, expected);
+                }
+            }
+            // Three steps of one job in a row would hardly ever be drawn.
+            Command::Finish { job } => {
+                for command in [
+                    Command::Advance { job, uploading: false, stale: false },
+                    Command::Advance { job, uploading: true, stale: false },
+                    Command::Complete { job, stale: false },
+                ] {
+                    self.fenced_step(&command).await;
                 }
             }
             _ => self.fenced_step(command).await,
