@@ -5,7 +5,7 @@
 --         attempt ('' = asked from outside), 5 retention ms
 -- Returns {"cancelled"}   {"cancelling"} (its worker will hear of it)
 --         {"ended", state}   {"lost", state found} (fence given, not the owner)   {"missing"}
--- Emits   cancelled {by}
+-- Emits   cancelled {by, fallback}
 local id, by, fence, retention_ms = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 
 local j = load(id)

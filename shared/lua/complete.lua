@@ -3,14 +3,14 @@
 -- Transition: uploading → completed
 -- KEYS    1 config hash
 -- ARGV    1 nonce, 2 job id, 3 fence, 4 time in the provider ms, 5 time storing ms, 6 retention ms,
---         7 JSON of all its frames, 8 the last one's event JSON
+--         7 JSON of all its frames, 8 the last one's event JSON, 9 the last one's URL
 -- Returns {"completed"}   {"already"} (by this very fence)   {"refused", state found} (too early)
 --         {"lost", state found or 'missing'}
 -- Emits   frame-ready {index, frame}, completed {frames, timings}
-local id, fence, generate_ms, upload_ms, retention_ms, frames, last_frame =
-  ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
+local id, fence, generate_ms, upload_ms, retention_ms, frames, last_frame, last_url =
+  ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[9]
 
-local j = load(id, 'started_at', 'promised_at')
+local j = load(id, 'started_at', 'promised_at', 'model')
 if j and j.state == 'completed' and j.fence == fence then return {'already'} end
 if not owns(j, fence) then return {'lost', j and j.state or 'missing'} end
 if j.state ~= 'uploading' then return {'refused', j.state} end
@@ -18,6 +18,7 @@ if j.state ~= 'uploading' then return {'refused', j.state} end
 local started_at, queued_at = tonumber(j[11]), tonumber(j.queued_at)
 local timings = '{"queue_ms":' .. started_at - queued_at .. ',"generate_ms":' .. generate_ms
   .. ',"upload_ms":' .. upload_ms .. ',"total_ms":' .. now - queued_at .. '}'
+remember(j.session, j[13], last_url, retention_ms)
 leave(j)
 local its = load_of(j.pool)
 learn(j, its, now - started_at, j[12])

@@ -6,7 +6,7 @@
 --         9 dead letters kept
 -- Returns {"retrying", retry_at ms}   {"failed"}   {"cancelled"}
 --         {"lost", state found or 'missing'}
--- Emits   queued {reason: retry, error} | failed {error} | cancelled {by}
+-- Emits   queued {reason: retry, error} | failed {error, fallback} | cancelled {by, fallback}
 local id, fence, delay_ms, code, message, detail = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local retention_ms, dead_max = tonumber(ARGV[8]), tonumber(ARGV[9])
 

@@ -296,6 +296,16 @@ local function learn(j, its, took_ms, promised_at)
     'margin_' .. class, string.format('%.4f', margin))
 end
 
+-- Estimates by the pool's recent pace when a place comes free, as text: in its queue, or where a
+-- session is full, by the end of its oldest job. '' while nothing runs or nothing is known.
+local function room_ms(pool, oldest)
+  local its = load_of(pool)
+  if its.slots <= 0 or not its.service_ms then return '' end
+  local pace_ms, j = its.service_ms / its.slots, oldest and load(oldest)
+  if not j then return string.format('%.0f', pace_ms) end
+  return string.format('%.0f', (ahead_of(j) or 0) * pace_ms + its.service_ms)
+end
+
 -- Body of a queued event: why, where in the queue, and how long.
 local function queued_json(j, reason, more)
   local ahead, wait = outlook(j, load_of(j.pool))
@@ -328,6 +338,36 @@ local function finish(j, state, retention_ms, kind, body, its, ...)
   admit(j.pool, its)
 end
 
+-- Keeps the newest frame of a session's model, for as long as the job it belongs to is kept.
+local function remember(session, model, url, retention_ms)
+  local last = root .. 'last:' .. session
+  redis.call('HSET', last, model, string.format('%.0f ', now + retention_ms) .. url)
+  redis.call('PEXPIRE', last, retention_ms)
+end
+
+-- The picture that ships, as domain/fallback.rs has it.
+local SHIPPED_URL = '/v1/fallback.webp'
+-- Whoever is told of a last frame has this long to fetch it: as long as an idle stream keeps the
+-- event that tells of it.
+local FALLBACK_MS_MIN = STREAM_S * 1000
+
+-- The picture to show where there is no frame, as kind and URL: the last frame of the same session
+-- and model while it can be fetched, else the one that ships. A catalogue would be asked between.
+local function fallback_of(session, model)
+  local last = redis.call('HGET', root .. 'last:' .. session, model)
+  local expires_at, url = string.match(last or '', '^(%d+) (%S+)$')
+  if url and tonumber(expires_at) - now >= FALLBACK_MS_MIN then return 'session', url end
+  return 'static', SHIPPED_URL
+end
+
+-- The same as a member of an event that ends a job; null where the job has frames of its own.
+local function fallback_json(j)
+  local its = redis.call('HMGET', j.key, 'model', 'artifacts')
+  if its[2] then return ',"fallback":null' end
+  local kind, url = fallback_of(j.session, its[1])
+  return ',"fallback":{"url":"' .. url .. '","kind":"' .. kind .. '"}'
+end
+
 -- Ends a job as failed, with the stage it failed in, and keeps it for the operator.
 local function finish_failed(j, retention_ms, dead_max, code, message, detail)
   local stage = j.state
@@ -337,12 +377,13 @@ local function finish_failed(j, retention_ms, dead_max, code, message, detail)
   redis.call('ZREMRANGEBYSCORE', root .. 'dead', '-inf', now - retention_ms)
   finish(j, 'failed', retention_ms, 'failed', '{"error":{"code":"' .. code .. '","message":'
     .. cjson.encode(message) .. ',"failure_stage":"' .. stage .. '","retryable":'
-    .. tostring(retryable) .. '}}', nil, 'failure_stage', stage, 'error_code', code,
-    'error_message', message, 'error_detail', detail)
+    .. tostring(retryable) .. '}' .. fallback_json(j) .. '}', nil, 'failure_stage', stage,
+    'error_code', code, 'error_message', message, 'error_detail', detail)
 end
 
 local function finish_cancelled(j, retention_ms, by)
-  finish(j, 'cancelled', retention_ms, 'cancelled', '{"by":' .. cjson.encode(by) .. '}')
+  finish(j, 'cancelled', retention_ms, 'cancelled',
+    '{"by":' .. cjson.encode(by) .. fallback_json(j) .. '}')
 end
 
 -- Cancels a job on behalf of somebody who does not run it; gives the word for the caller.
@@ -357,17 +398,28 @@ local function cancel(j, retention_ms, by)
   return 'cancelling'
 end
 
--- Reads a job whole, with its place in the queue; nil when there is none.
+-- Removes an ended job's record, its place in the list, and its idempotency key: the same request
+-- may come again, and without its job the key would lead nowhere.
+local function forget(id, session, key)
+  redis.call('DEL', root .. 'job:' .. id)
+  redis.call('LREM', root .. 'jobs:' .. session, 0, id)
+  local seen = key and redis.call('GET', root .. 'idem:' .. session .. ':' .. key)
+  if seen and string.match(seen, '^%S+') == id then
+    redis.call('DEL', root .. 'idem:' .. session .. ':' .. key)
+  end
+end
+
+-- Reads a job whole, with its place in the queue and, while it has no frame, what to show instead;
+-- nil when there is none.
 local function row(id)
   local fields = redis.call('HGETALL', root .. 'job:' .. id)
   if #fields == 0 then return nil end
-  local j = load(id)
-  local ahead, wait
+  local j, ahead, wait, kind, url = load(id, 'model', 'artifacts'), nil, 'null', '', ''
   if j.state == 'queued' then ahead, wait = outlook(j, load_of(j.pool)) end
-  table.insert(fields, 1, ahead or '')
-  table.insert(fields, 2, wait or 'null')
-  table.insert(fields, 3, 'id')
-  table.insert(fields, 4, id)
+  if not j[12] then kind, url = fallback_of(j.session, j[11]) end
+  for i, word in ipairs({ahead or '', wait, kind, url, 'id', id}) do
+    table.insert(fields, i, word)
+  end
   return fields
 end
 

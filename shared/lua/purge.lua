@@ -13,12 +13,5 @@ if not failed_at then return {'missing'} end
 if tonumber(failed_at) > now - age_ms then return {'younger', failed_at} end
 
 redis.call('ZREM', root .. 'dead', id)
-if f[1] then
-  redis.call('DEL', root .. 'job:' .. id)
-  redis.call('LREM', root .. 'jobs:' .. f[2], 0, id)
-  -- The same request may come again; without its job the key would lead nowhere.
-  local key = f[3] and root .. 'idem:' .. f[2] .. ':' .. f[3]
-  local seen = key and redis.call('GET', key)
-  if seen and string.match(seen, '^%S+') == id then redis.call('DEL', key) end
-end
+if f[1] then forget(id, f[2], f[3]) end
 return {'purged'}

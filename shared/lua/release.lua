@@ -3,7 +3,7 @@
 -- KEYS    1 config hash
 -- ARGV    1 nonce, 2 job id, 3 fence, 4 retention ms
 -- Returns {"released"}   {"cancelled"}   {"lost", state found or 'missing'}
--- Emits   queued {reason: worker_drain} | cancelled {by}
+-- Emits   queued {reason: worker_drain} | cancelled {by, fallback}
 local id, fence, retention_ms = ARGV[2], ARGV[3], tonumber(ARGV[4])
 
 local j = load(id)

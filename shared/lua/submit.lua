@@ -2,16 +2,18 @@
 -- Transition: none → queued
 -- KEYS    1 config hash
 -- ARGV    1 nonce, 2 job id, 3 session id, 4 pool, 5 model, 6 priority, 7 input JSON,
---         8 metadata JSON, 9 attempt_limit, 10 start_within ms ('' = none), 11 idempotency key
+--         8 metadata JSON ('' = none), 9 attempt_limit, 10 start_within ms ('' = none), 11 idempotency key
 --         ('' = none), 12 digest of the request, 13 lifetime of the key ms,
 --         14 queue_max jobs per pool, 15 session_max unfinished jobs per session,
---         16 jobs_max listed per session, 17 lifetime of the list s
--- Returns {"accepted", created_at ms, jobs ahead, estimated wait ms ("null" = unknown)}
+--         16 jobs_max listed per session, 17 lifetime of the list s,
+--         18 tenant ('' = the public)
+-- Returns {"accepted", created_at ms, jobs ahead, estimated wait ms (null = unknown), fallback…}
 --         {"replayed", job id}     same key, same request
---         {"key_reused", job id}   same key, another request
---         {"session_full", unfinished}   {"queue_full", depth}
+--         {"key_reused", job id, fallback…}   same key, another request
+--         {"session_full", unfinished, room in ms ('' = nobody can tell), fallback…}
+--         {"queue_full", depth, room in ms, fallback…}; a fallback is its kind and its URL
 -- Emits   queued {reason: submitted}
-local id, session, pool, priority = ARGV[2], ARGV[3], ARGV[4], ARGV[6]
+local id, session, pool, model, priority = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local key, digest = ARGV[11], ARGV[12]
 local active, jobs = root .. 'active:' .. session, root .. 'jobs:' .. session
 
@@ -20,19 +22,23 @@ local active, jobs = root .. 'active:' .. session, root .. 'jobs:' .. session
 local known = sent_again and load(id, 'created_at')
 if known and known.session == session then
   local ahead, wait = outlook(known, load_of(pool))
-  return {'accepted', known[11], ahead or 0, wait}
+  return {'accepted', known[11], ahead or 0, wait, fallback_of(session, model)}
 end
 
 if key ~= '' then
   local seen = redis.call('GET', root .. 'idem:' .. session .. ':' .. key)
   if seen then
     local first, its_digest = string.match(seen, '^(%S+) (%S+)$')
-    return {its_digest == digest and 'replayed' or 'key_reused', first}
+    if its_digest == digest then return {'replayed', first} end
+    return {'key_reused', first, fallback_of(session, model)}
   end
 end
 
 local unfinished = redis.call('ZCARD', active)
-if unfinished >= tonumber(ARGV[15]) then return {'session_full', unfinished} end
+if unfinished >= tonumber(ARGV[15]) then
+  local oldest = redis.call('ZRANGE', active, 0, 0)[1]
+  return {'session_full', unfinished, room_ms(pool, oldest), fallback_of(session, model)}
+end
 -- The newest stands behind all of its own class and of the higher ones.
 local depth, ahead, rank = 0, 0, 0
 for _, class in ipairs(CLASSES) do
@@ -40,7 +46,9 @@ for _, class in ipairs(CLASSES) do
   depth = depth + waiting
   if class == priority then ahead, rank = depth, waiting end
 end
-if depth >= tonumber(ARGV[14]) then return {'queue_full', depth} end
+if depth >= tonumber(ARGV[14]) then
+  return {'queue_full', depth, room_ms(pool), fallback_of(session, model)}
+end
 
 local run_by = ARGV[10] ~= '' and string.format('%.0f', now + tonumber(ARGV[10])) or nil
 local j = {id = id, key = root .. 'job:' .. id, session = session, pool = pool, v = 1,
@@ -49,22 +57,28 @@ local j = {id = id, key = root .. 'job:' .. id, session = session, pool = pool, 
 local its = load_of(pool)
 local wait = wait_json(its, j, ahead, rank, unfinished)
 
--- Counts that are still zero are written by whoever first counts.
-redis.call('HSET', j.key, 'session', session, 'tenant', tenant_of(session), 'pool', pool,
-  'model', ARGV[5], 'priority', priority, 'state', 'queued', 'v', '1', 'input', ARGV[7],
-  'attempt_limit', ARGV[9], 'created_at', at, 'queued_at', at)
-if ARGV[8] ~= '{}' then redis.call('HSET', j.key, 'metadata', ARGV[8]) end
-if wait ~= 'null' then redis.call('HSET', j.key, 'promised_at', now + tonumber(wait)) end
-if run_by then redis.call('HSET', j.key, 'run_by', run_by) end
+-- What is left out is zero, the public's or nothing; whoever first counts writes a count.
+local fields = {'session', session, 'pool', pool, 'model', model, 'priority', priority,
+  'state', 'queued', 'v', '1', 'input', ARGV[7], 'attempt_limit', ARGV[9],
+  'created_at', at, 'queued_at', at}
+for name, value in pairs({metadata = ARGV[8], tenant = ARGV[18], idempotency_key = key,
+  run_by = run_by, promised_at = wait ~= 'null' and now + tonumber(wait) or nil}) do
+  if value ~= '' then fields[#fields + 1], fields[#fields + 2] = name, value end
+end
+redis.call('HSET', j.key, unpack(fields))
 if key ~= '' then
-  redis.call('HSET', j.key, 'idempotency_key', key)
   redis.call('SET', root .. 'idem:' .. session .. ':' .. key, id .. ' ' .. digest, 'PX', ARGV[13])
 end
 redis.call('ZADD', active, at, id)
-if redis.call('LPUSH', jobs, id) > tonumber(ARGV[16]) then redis.call('RPOP', jobs) end
+local listed = redis.call('LPUSH', jobs, id)
+if listed > tonumber(ARGV[16]) then redis.call('RPOP', jobs) end
 if unfinished == 0 then redis.call('EXPIRE', jobs, ARGV[17]) end
 enqueue(j)
 
 emit(j, 'queued', '{"reason":"submitted","position":' .. ahead .. ',"estimated_wait_ms":' .. wait .. '}')
 admit(pool, its)
-return {'accepted', at, ahead, wait}
+
+-- Where none of the session's jobs has ended there is no last frame to ask for.
+local kind, url = 'static', SHIPPED_URL
+if listed > unfinished + 1 then kind, url = fallback_of(session, model) end
+return {'accepted', at, ahead, wait, kind, url}

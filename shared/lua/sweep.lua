@@ -4,7 +4,7 @@
 -- ARGV    1 nonce, 2 pool, 3 throttle ms ('' = sweep now, all of it), 4 grace ms before a popped job
 --         is offered again, 5 jobs per kind, 6 losses that end a job, 7 retention ms, 8 dead letters kept
 -- Returns {"swept", due, lapsed, expired, offered again, workers gone}   {"throttled"}
--- Emits   queued {reason: lease_lapsed} | failed {error} | cancelled {by}
+-- Emits   queued {reason: lease_lapsed} | failed {error, fallback} | cancelled {by, fallback}
 local pool, throttle_ms, grace_ms, limit = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local losses_max, retention_ms, dead_max = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 

@@ -1,14 +1,17 @@
 //! The studio's files, compiled in (a debug build reads them from the source tree, so that a page
-//! can be edited and reloaded).
+//! can be edited and reloaded), and the picture that ships.
 //!
 //! A name is letters, digits, dots and dashes and stands in a table, so nothing beside the folder
 //! can be reached.
 //! The policy lets the page load from this gateway alone: a prompt that finds its way into the page
 //! as markup can neither run nor send anything anywhere.
+//! The picture is the end of every fallback: it needs neither Redis nor a session nor the disk, and
+//! any site may show it.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    CONTENT_SECURITY_POLICY, ETAG, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_RESOURCE_POLICY, ETAG, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::web::Path;
 use actix_web::{HttpRequest, HttpResponse};
@@ -24,6 +27,12 @@ const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; style-src 
 #[derive(RustEmbed)]
 #[folder = "web/studio"]
 struct Studio;
+
+/// The picture that ships, drawn by the built-in provider from "calm misty mountains at dawn" with
+/// seed 2 at 512 × 512. Whoever changes it changes its path too: browsers keep it for good.
+const FALLBACK: &[u8] = include_bytes!("../../web/fallback.webp");
+/// Stands for these bytes for ever, as their path does.
+const FALLBACK_ETAG: &str = "\"fallback-1\"";
 
 /// Serves the studio's page.
 #[utoipa::path(get, path = "/studio", tag = "studio", operation_id = "studio", security(()),
@@ -50,6 +59,30 @@ pub async fn root(request: HttpRequest) -> Result<HttpResponse, Problem> {
     ))]
 pub async fn studio(path: Path<String>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     file(&request, &path)
+}
+
+/// Serves the picture that ships, the end of every `fallback`.
+#[utoipa::path(get, path = "/v1/fallback.webp", tag = "frames", operation_id = "getFallback",
+    security(()), params(
+        ("If-None-Match" = Option<String>, Header, description = "The ETag that you have"),
+    ),
+    responses(
+        (status = 200, description = "The picture, 512 × 512", content_type = "image/webp",
+            body = String),
+        (status = 304, description = "You have it"),
+    ))]
+pub async fn fallback(request: HttpRequest) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header((ETAG, FALLBACK_ETAG))
+        .insert_header((CACHE_CONTROL, "public, max-age=31536000, immutable"))
+        // Pages of other sites may embed it, also those that isolate themselves.
+        .insert_header((CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin"))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
+    if matches_etag(&request, FALLBACK_ETAG) {
+        return response.status(StatusCode::NOT_MODIFIED).finish();
+    }
+    response.content_type("image/webp").body(FALLBACK)
 }
 
 fn file(request: &HttpRequest, name: &str) -> Result<HttpResponse, Problem> {

@@ -39,12 +39,14 @@ const TOKEN_CHARS_MAX: usize = 128;
 pub struct Session {
     /// Its name.
     pub id: SessionId,
+    /// Who answers for it.
+    pub tenant: Tenant,
 }
 
 /// Verified tokens, by digest.
 #[derive(Debug, Clone)]
 pub struct Tokens {
-    verified: moka::future::Cache<[u8; 32], SessionId>,
+    verified: moka::future::Cache<[u8; 32], Session>,
 }
 
 impl Default for Tokens {
@@ -59,12 +61,13 @@ impl Default for Tokens {
 
 impl Tokens {
     /// Tells whose token this is; `None` if nobody's.
-    async fn verify(&self, store: &Store, token: &str) -> Result<Option<SessionId>, StoreError> {
+    async fn verify(&self, store: &Store, token: &str) -> Result<Option<Session>, StoreError> {
         let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         if let Some(session) = self.verified.get(&digest).await {
             return Ok(Some(session));
         }
-        let session = store.verify_token(token).await?;
+        let verified = store.verify_token(token).await?;
+        let session = verified.map(|(id, tenant)| Session { id, tenant });
         if let Some(session) = &session {
             self.verified.insert(digest, session.clone()).await;
         }
@@ -84,7 +87,7 @@ impl FromRequest for Session {
                 .app_data::<web::Data<Context>>()
                 .unwrap_or_else(|| unreachable!("App::build gives every worker the context"));
             let session = context.tokens.verify(&context.store, token).await?;
-            session.map(|id| Self { id }).ok_or_else(stranger)
+            session.ok_or_else(stranger)
         })
     }
 }

@@ -42,17 +42,17 @@ pub trait Body: DeserializeOwned {
     fn check(&self, settings: &Settings) -> Vec<InputFault>;
 }
 
-/// Reads and checks a JSON body of at most `gateway.body_bytes_max`.
+/// Reads a body of at most `gateway.body_bytes_max` that is declared as JSON; see [`parse`].
 ///
-/// Errors: 400 malformed, 408 too slow, 413 too large, 415 not JSON, 422 with every faulty field.
-pub async fn json<T: Body>(
+/// Errors: 408 too slow, 413 too large, 415 not JSON.
+pub async fn json_bytes(
     request: &HttpRequest,
     payload: Payload,
     settings: &Settings,
-) -> Result<T, Problem> {
+) -> Result<BytesMut, Problem> {
     let bytes = bytes(request, payload, settings.gateway.body_bytes_max).await?;
     refuse_other_types(request)?;
-    parse(&bytes, settings)
+    Ok(bytes)
 }
 
 /// Reads a body of at most `bytes_max`, whatever it is.
@@ -112,6 +112,8 @@ pub fn refuse_other_types(request: &HttpRequest) -> Result<(), Problem> {
 }
 
 /// Parses and checks a body.
+///
+/// Errors: 400 malformed, 422 with every faulty field.
 pub fn parse<T: Body>(bytes: &[u8], settings: &Settings) -> Result<T, Problem> {
     match serde_json::from_slice::<T>(bytes) {
         Ok(body) => match body.check(settings) {

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use framewire_shared::domain::{
-    Artifact, ErrorCode, JobId, Preview, Priority, Progress, State, Timings,
+    Artifact, ErrorCode, Fallback, JobId, Preview, Priority, Progress, State, Timings,
 };
 use framewire_shared::store::codec::JobRow;
 use serde::{Serialize, Serializer};
@@ -78,6 +78,9 @@ pub struct JobView<'a> {
     /// Why it failed; null unless it did
     #[schema(required)]
     pub error: Option<JobError<'a>>,
+    /// What to show while it has no frame, or because it ended without; null once it has one
+    #[schema(required, value_type = Option<mirror::Fallback>)]
+    pub fallback: Option<&'a Fallback>,
     /// Where to go from here
     pub urls: Urls<'a>,
     /// Where its time went; null until it is completed
@@ -202,6 +205,7 @@ impl<'a> JobView<'a> {
             input: RawValue::NULL,
             frames: &[],
             error: None,
+            fallback: None,
             urls: Urls::of(id),
             timings: None,
             metadata: RawValue::NULL,
@@ -244,6 +248,7 @@ impl<'a> From<&'a JobRow> for JobView<'a> {
             input: raw(&job.input),
             frames: &job.artifacts,
             error,
+            fallback: row.fallback.as_ref(),
             urls: Urls::of(&job.id),
             timings: job.timings,
             metadata: raw(&job.metadata),

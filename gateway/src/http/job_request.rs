@@ -1,6 +1,6 @@
 //! The body of `POST /v1/jobs`: its members, their bounds, and what is told about each.
 //!
-//! Comes in: bytes, through `extract::json`, which asks this type what would be right where
+//! Comes in: bytes, through `extract::parse`, which asks this type what would be right where
 //! something is wrong. Goes out: a request of which every member can be stored and drawn.
 
 use framewire_shared::domain::{FrameInput, InputFault, Priority};
@@ -49,13 +49,7 @@ pub struct JobRequest {
 impl JobRequest {
     /// Finds the model that is asked for, and where it runs; the only one, where there is one.
     pub fn resolve<'a>(&self, settings: &'a Settings) -> Option<(&'a str, &'a ModelSettings)> {
-        let models = &settings.models.0;
-        let (name, model) = match &self.model {
-            Some(name) => models.get_key_value(name)?,
-            None if models.len() == 1 => models.first_key_value()?,
-            None => return None,
-        };
-        Some((name, model))
+        find_model(self.model.as_deref(), settings)
     }
 
     /// Digests a request as it was understood, so that spaces and order of members don't matter.
@@ -69,6 +63,29 @@ impl JobRequest {
         }
         hex
     }
+}
+
+fn find_model<'a>(
+    name: Option<&str>,
+    settings: &'a Settings,
+) -> Option<(&'a str, &'a ModelSettings)> {
+    let models = &settings.models.0;
+    let (name, model) = match name {
+        Some(name) => models.get_key_value(name)?,
+        None if models.len() == 1 => models.first_key_value()?,
+        None => return None,
+    };
+    Some((name, model))
+}
+
+/// Tells which model a body asks for, whatever else is wrong with it.
+pub fn model_of_refused<'a>(body: &[u8], settings: &'a Settings) -> Option<&'a str> {
+    #[derive(Deserialize)]
+    struct Named {
+        model: Option<String>,
+    }
+    let named: Named = serde_json::from_slice(body).ok()?;
+    find_model(named.model.as_deref(), settings).map(|(name, _)| name)
 }
 
 impl Body for JobRequest {

@@ -1,7 +1,8 @@
-//! Jobs by name: read, wait for, list, cancel, retry.
+//! Jobs by name: read, wait for, list, cancel, retry, delete.
 //!
 //! Every path here begins with "is it this session's?", and the answer to anybody else is the same
-//! 404 as for a job that never was. An answer's ETag is `"<v>-<digest>"`: `v` for people, the digest
+//! 404 as for a job that never was, or that has expired or was deleted: no trace is kept of those, so
+//! nobody could be told 410. An answer's ETag is `"<v>-<digest>"`: `v` for people, the digest
 //! because progress and position move without a change of `v`.
 
 use std::time::Duration;
@@ -10,7 +11,7 @@ use actix_web::http::header::{ETAG, HeaderValue, IF_NONE_MATCH, LOCATION, RETRY_
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use framewire_shared::domain::JobId;
-use framewire_shared::store::codec::{JobRow, Retried};
+use framewire_shared::store::codec::{Deleted, JobRow, Retried};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
@@ -254,4 +255,37 @@ pub async fn retry(
     response.insert_header((LOCATION, Urls::of(&id).to_self()));
     response.insert_header((RETRY_AFTER, HeaderValue::from_static("1")));
     Ok(answer(&mut response, &JobView::from(&row)))
+}
+
+/// Deletes a job that has ended, and its frames. No event tells of it.
+#[utoipa::path(delete, path = "/v1/jobs/{id}", tag = "jobs", operation_id = "deleteJob",
+    params(("id" = String, Path, description = "The job")),
+    responses(
+        (status = 204, description = "It is gone, and so are its frames"),
+        (status = 401, description = "No session"),
+        (status = 404, description = "No such job in this session"),
+        (status = 409, description = "It has not ended; cancel it first"),
+    ))]
+pub async fn delete(
+    context: Data<Context>,
+    session: Session,
+    path: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let id = name(&path)?;
+    match context.store.delete(&id, &session.id).await? {
+        Deleted::Deleted => {}
+        Deleted::Missing => return Err(Problem::no_job()),
+        Deleted::Refused(state) => {
+            let state = state.as_str();
+            let detail = format!(
+                "Only a job that has ended can be deleted, and this one is {state}; cancel it first."
+            );
+            return Err(Problem::new(Code::JobNotFinished, detail));
+        }
+    }
+    // Nobody can ask for them any more. What is left of them now goes by its age.
+    if let Err(error) = context.blobs.remove_job(&id).await {
+        tracing::warn!(job = %id, %error, "could not remove the frames of a deleted job yet");
+    }
+    Ok(HttpResponse::NoContent().finish())
 }

@@ -21,7 +21,7 @@ pub mod sessions;
 pub mod job_request;
 /// `POST /v1/jobs`
 pub mod submit;
-/// Jobs by name: read, wait for, list, cancel, retry.
+/// Jobs by name: read, wait for, list, cancel, retry, delete.
 pub mod jobs;
 /// The frames' bytes.
 pub mod artifacts;
@@ -29,7 +29,7 @@ pub mod artifacts;
 pub mod health;
 /// The streams.
 pub mod events;
-/// The studio's files.
+/// The studio's files, and the picture that ships.
 pub mod assets;
 /// The description of all this.
 pub mod openapi;
@@ -106,12 +106,13 @@ macro_rules! routes {
 routes! {
     "/v1/sessions" { POST sessions::create }
     "/v1/jobs" { POST submit::submit, GET jobs::list }
-    "/v1/jobs/{id}" { GET jobs::show }
+    "/v1/jobs/{id}" { GET jobs::show, DELETE jobs::delete }
     "/v1/jobs/{id}/cancel" { POST jobs::cancel }
     "/v1/jobs/{id}/retry" { POST jobs::retry }
     "/v1/jobs/{id}/events" { STREAM events::job_events }
     "/v1/events" { STREAM events::session_events }
     "/v1/artifacts/{id}" { GET artifacts::serve }
+    "/v1/fallback.webp" { GET assets::fallback }
     "/healthz" { GET health::alive }
     "/readyz" { GET health::ready }
     "/openapi.json" { GET openapi::describe }

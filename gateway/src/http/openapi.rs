@@ -37,7 +37,8 @@ use super::{
     ),
     paths(
         sessions::create, submit::submit, jobs::list, jobs::show, jobs::cancel, jobs::retry,
-        events::session_events, events::job_events, artifacts::serve, health::alive, health::ready,
+        jobs::delete,
+        events::session_events, events::job_events, artifacts::serve, assets::fallback, health::alive, health::ready,
         describe, assets::index, assets::studio, assets::root,
     ),
     components(schemas(
@@ -89,7 +90,8 @@ impl Modify for Common {
         );
         components.add_security_scheme("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
         for item in api.paths.paths.values_mut() {
-            for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            let all = [&mut item.get, &mut item.post, &mut item.delete];
+            for operation in all.into_iter().flatten() {
                 add_problems(operation);
             }
         }
@@ -109,7 +111,8 @@ fn add_problems(operation: &mut Operation) {
     }
     let words = Code::ALL.iter().map(|code| format!("`{}`", code.word()));
     let description = format!(
-        "Any other error; `code` is one of {}. 429 and 503 say in `Retry-After` when to try again.",
+        "Any other error; `code` is one of {}. 429 and 503 say in `Retry-After` when to try \
+         again.",
         words.collect::<Vec<_>>().join(", ")
     );
     let other = ResponseBuilder::new()

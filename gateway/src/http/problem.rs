@@ -5,7 +5,9 @@
 //! the headers that belong to it (Retry-After, Allow, WWW-Authenticate, Content-Range).
 //! Invariant: `detail` says what to do and names no secret, host or prompt; the operator's side,
 //! `cause`, goes to the log only. `type` is a URN, because nobody should have to be online to look
-//! up an error. Source: RFC 9457; both OpenAI SDKs read the `error` object (reference/genapi.md 3).
+//! up an error. Whoever is left without a picture is given one to show, `fallback`: that of the
+//! script that refused, else the one that ships, which needs no Redis.
+//! Source: RFC 9457; both OpenAI SDKs read the `error` object (reference/genapi.md 3).
 
 /// What can go wrong.
 mod code;
@@ -18,17 +20,20 @@ use actix_web::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_RANGE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use actix_web::{HttpResponse, ResponseError};
-use framewire_shared::domain::InputFault;
+use framewire_shared::domain::{Fallback, InputFault};
 use framewire_shared::store::StoreError;
 use serde::Serialize;
 
-use super::openapi::mirror::FieldFault;
+use super::openapi::mirror::{self, FieldFault};
 pub use code::Code;
 
 /// Seconds after which a request refused for want of Redis is worth another try.
 const RETRY_STORE_S: u32 = 2;
-/// Seconds after which a full queue may have room again.
+/// Seconds after which a full queue may have room again, where its pace is not known.
 const RETRY_FULL_S: u32 = 10;
+/// Bounds of what the pool's pace says, in seconds: never at once, and what is further away than a
+/// minute is not foreseen.
+const RETRY_PACE_S: std::ops::RangeInclusive<u64> = 1..=60;
 
 /// An error on its way to the caller. Boxed, because every `Result` of a handler has room for it.
 #[derive(Debug)]
@@ -40,6 +45,7 @@ struct Parts {
     detail: Cow<'static, str>,
     errors: Vec<InputFault>,
     param: Option<String>,
+    fallback: Option<Fallback>,
     headers: Vec<(HeaderName, HeaderValue)>,
     cause: Option<String>,
 }
@@ -70,6 +76,10 @@ pub struct Document<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(required = false, value_type = Vec<FieldFault>)]
     errors: &'a [InputFault],
+    /// What to show instead, where a picture was wanted
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = mirror::Fallback)]
+    fallback: Option<&'a Fallback>,
     /// The same, as OpenAI's clients read it
     error: OpenAiError<'a>,
 }
@@ -97,6 +107,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             param: None,
+            fallback: code.leaves_no_frame().then(Fallback::shipped),
             headers: Vec::new(),
             cause: None,
         }))
@@ -124,6 +135,12 @@ impl Problem {
     /// Names the query parameter or header that it is about.
     pub fn param(mut self, name: &str) -> Self {
         self.0.param = Some(name.to_owned());
+        self
+    }
+
+    /// Gives a picture that is nearer to the one that was wanted.
+    pub fn fallback(mut self, fallback: Fallback) -> Self {
+        self.0.fallback = Some(fallback);
         self
     }
 
@@ -180,6 +197,7 @@ impl Problem {
             instance,
             code,
             errors: &self.0.errors,
+            fallback: self.0.fallback.as_ref(),
             error: OpenAiError {
                 message: &self.0.detail,
                 r#type: kind,
@@ -264,22 +282,37 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// Makes the refusals of a submission that is well-formed but has no room.
 pub mod full {
-    use super::{Code, Problem, RETRY_FULL_S};
+    use framewire_shared::store::codec::Full;
+
+    use super::{Code, Problem, RETRY_FULL_S, RETRY_PACE_S};
 
     /// The session has as many unfinished jobs as it may.
-    pub fn session(unfinished: u64) -> Problem {
+    pub fn session(full: Full) -> Problem {
         let detail = format!(
-            "This session has {unfinished} unfinished jobs, which is as many as it may have. \
-             Wait for one to end, or cancel one."
+            "This session has {} unfinished jobs, which is as many as it may have. \
+             Wait for one to end, or cancel one.",
+            full.jobs
         );
-        Problem::new(Code::SessionFull, detail).retry_after(RETRY_FULL_S)
+        refuse(Code::SessionFull, detail, full)
     }
 
     /// The pool has as many waiting jobs as it may.
-    pub fn queue(depth: u64) -> Problem {
-        let detail =
-            format!("{depth} jobs wait already, which is as many as may. Try again later.");
-        Problem::new(Code::QueueFull, detail).retry_after(RETRY_FULL_S)
+    pub fn queue(full: Full) -> Problem {
+        let jobs = full.jobs;
+        let detail = format!("{jobs} jobs wait already, which is as many as may. Try again later.");
+        refuse(Code::QueueFull, detail, full)
+    }
+
+    fn refuse(code: Code, detail: String, full: Full) -> Problem {
+        let retry_s = retry_s(full.room_ms);
+        Problem::new(code, detail).retry_after(retry_s).fallback(full.fallback)
+    }
+
+    /// Says in whole seconds when there should be room.
+    pub(super) fn retry_s(room_ms: Option<u64>) -> u32 {
+        let seconds = room_ms.map_or(RETRY_FULL_S.into(), |ms| ms.div_ceil(1_000));
+        let seconds = seconds.clamp(*RETRY_PACE_S.start(), *RETRY_PACE_S.end());
+        u32::try_from(seconds).unwrap_or(RETRY_FULL_S)
     }
 }
 
@@ -316,6 +349,12 @@ mod tests {
         );
         assert_eq!(problem.status_code(), 503);
         insta::assert_snapshot!(document(&problem));
+    }
+
+    #[test]
+    fn a_wait_for_room_is_never_none_and_never_more_than_can_be_foreseen() {
+        let waits = [Some(0), Some(1), Some(1_000), Some(1_001), Some(u64::MAX), None];
+        assert_eq!(waits.map(full::retry_s), [1, 1, 1, 2, 60, RETRY_FULL_S]);
     }
 
     #[test]

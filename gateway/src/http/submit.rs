@@ -1,9 +1,9 @@
 //! `POST /v1/jobs`: from a body to a job in the queue, with one script and nothing else.
 //!
-//! The answer is built from the request and the script's reply, not read back. A seed that the
-//! caller did not choose is drawn here and stored with the input, so that the frame can be made
-//! again. The digest of an idempotent request is taken before that: the same request has the same
-//! digest whatever seed it got.
+//! The answer is built from the request and the script's reply, not read back; a refusal carries what
+//! the script says to show instead. A seed that the caller did not choose is drawn here and stored
+//! with the input, so that the frame can be made again. The digest of an idempotent request is taken
+//! before that: the same request has the same digest whatever seed it got.
 //! A reply that got lost is no second job: the same job id submitted twice is accepted once
 //! (`lua/submit.lua`), and across requests the caller's Idempotency-Key does the same.
 
@@ -22,7 +22,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::auth::Session;
 use super::extract;
 use super::job_json::{At, JobView, Urls};
-use super::job_request::JobRequest;
+use super::job_request::{JobRequest, model_of_refused};
 use super::problem::{Code, Problem, full};
 use super::{Context, jobs};
 
@@ -56,9 +56,11 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
         (status = 413, description = "The body is too large"),
         (status = 415, description = "The body is not declared as JSON"),
         (status = 422, description = "Some fields can't be accepted, or the Idempotency-Key was \
-            used for another request"),
-        (status = 429, description = "The session has as many unfinished jobs as it may"),
-        (status = 503, description = "The queue is full or can't be reached"),
+            used for another request; `fallback` is what to show, here and below"),
+        (status = 429, description = "The session has as many unfinished jobs as it may",
+            headers(("Retry-After", description = "When one should have ended, in seconds"))),
+        (status = 503, description = "The queue is full or can't be reached",
+            headers(("Retry-After", description = "When there should be room, in seconds"))),
     ))]
 pub async fn submit(
     context: Data<Context>,
@@ -66,7 +68,11 @@ pub async fn submit(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let mut body: JobRequest = extract::json(&request, payload, &context.settings).await?;
+    let bytes = extract::json_bytes(&request, payload, &context.settings).await?;
+    let mut body: JobRequest = match extract::parse(&bytes, &context.settings) {
+        Ok(body) => body,
+        Err(problem) => return Err(with_fallback(problem, &context, &session, &bytes).await),
+    };
     let (model, settings) = body
         .resolve(&context.settings)
         .unwrap_or_else(|| unreachable!("a checked request names a model"));
@@ -81,6 +87,7 @@ pub async fn submit(
         .submit(&Submission {
             id: &id,
             session: &session.id,
+            tenant: Some(&session.tenant),
             pool: &settings.pool,
             model,
             priority: body.priority,
@@ -93,7 +100,7 @@ pub async fn submit(
     failpoint::hit("submit_after");
     let wait = wish_to_wait(&request);
     match answer {
-        Submitted::Accepted { created_at, ahead, wait_ms } if wait.is_none() => {
+        Submitted::Accepted { created_at, ahead, wait_ms, fallback } if wait.is_none() => {
             let view = JobView {
                 status: State::Queued,
                 v: 1,
@@ -104,20 +111,42 @@ pub async fn submit(
                 created_at: At(created_at),
                 input: &input,
                 metadata: &metadata,
+                fallback: Some(&fallback),
                 ..JobView::new(&id)
             };
             Ok(accepted(&id, &view, false))
         }
         Submitted::Accepted { .. } => answer_later(&context, &session, &id, wait, false).await,
         Submitted::Replayed(first) => answer_later(&context, &session, &first, wait, true).await,
-        Submitted::KeyReused(_) => Err(Problem::new(
+        Submitted::KeyReused(_, fallback) => Err(Problem::new(
             Code::KeyReused,
             "This Idempotency-Key was sent before with another request. Send a new key with a new \
              request.",
         )
-        .param("Idempotency-Key")),
-        Submitted::SessionFull(unfinished) => Err(full::session(unfinished)),
-        Submitted::QueueFull(depth) => Err(full::queue(depth)),
+        .param("Idempotency-Key")
+        .fallback(fallback)),
+        Submitted::SessionFull(full) => Err(full::session(full)),
+        Submitted::QueueFull(full) => Err(full::queue(full)),
+    }
+}
+
+/// Gives the refusal of a body the last frame of the model that it names, where it names one.
+async fn with_fallback(
+    problem: Problem,
+    context: &Context,
+    session: &Session,
+    body: &[u8],
+) -> Problem {
+    if !problem.code().leaves_no_frame() {
+        return problem;
+    }
+    let Some(model) = model_of_refused(body, &context.settings) else {
+        return problem;
+    };
+    match context.store.fallback(&session.id, model).await {
+        Ok(fallback) => problem.fallback(fallback),
+        // It has the picture that ships, which needs no Redis.
+        Err(_) => problem,
     }
 }
 

@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 
 use crate::support::{Gateway, Worker, job_id, json_of, problem_of};
 
-const MEMBERS: [&str; 24] = [
+const MEMBERS: [&str; 25] = [
     "attempt_count",
     "cancel_requested",
     "created_at",
     "error",
     "estimated_wait_ms",
     "expires_at",
+    "fallback",
     "finished_at",
     "frames",
     "id",

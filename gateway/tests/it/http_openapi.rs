@@ -6,8 +6,8 @@ use framewire_gateway::http::ROUTES;
 use framewire_gateway::http::openapi::Api;
 use framewire_shared::domain::input::{Fault, OutputFormat};
 use framewire_shared::domain::{
-    Artifact, ErrorCode, FrameInput, InputFault, MediaType, Preview, Priority, Progress, State,
-    Timings,
+    Artifact, ErrorCode, Fallback, FallbackKind, FrameInput, InputFault, MediaType, Preview,
+    Priority, Progress, State, Timings,
 };
 use reqwest::Method;
 use serde::Serialize;
@@ -100,7 +100,8 @@ fn security_is_said_for_the_whole_and_lifted_where_nobody_needs_a_session() {
     assert_eq!(api["security"].as_array().unwrap().len(), 2);
     for (path, item) in api["paths"].as_object().unwrap() {
         for operation in item.as_object().unwrap().values() {
-            let open = !path.starts_with("/v1/") || path == "/v1/sessions";
+            let open = !path.starts_with("/v1/")
+                || ["/v1/sessions", "/v1/fallback.webp"].contains(&&**path);
             assert_eq!(operation.get("security").is_some(), open, "{path}");
         }
     }
@@ -152,6 +153,8 @@ fn the_mirrors_show_what_the_domain_writes() {
     same_members("Timings", &value(&timings));
     same_members("Preview", &value(&Preview { index: 0, url: String::new(), step: 1 }));
     same_members("FieldFault", &value(&InputFault::new("#", "x")));
+    same_members("Fallback", &value(&Fallback::shipped()));
+    same_words("FallbackKind", &FallbackKind::ALL);
     same_words("State", &State::ALL);
     same_words("Priority", &Priority::ALL);
     same_words("ErrorCode", &ErrorCode::ALL);

@@ -31,7 +31,7 @@ async fn an_unknown_path_and_a_wrong_method_are_problems_too() {
         (Method::GET, "/v1/sessions", "POST"),
         (Method::POST, "/v1/events", "GET"),
         (Method::HEAD, "/v1/events", "GET"),
-        (Method::OPTIONS, "/v1/jobs/x", "GET, HEAD"),
+        (Method::OPTIONS, "/v1/jobs/x", "GET, HEAD, DELETE"),
         (Method::PUT, "/studio/studio.js", "GET, HEAD"),
         (Method::TRACE, "/healthz", "GET, HEAD"),
     ] {

@@ -7,6 +7,8 @@ mod support;
 mod http_submit;
 /// Reading, waiting for, listing, cancelling and retrying.
 mod http_jobs;
+/// What is shown where there is no frame, and deleting.
+mod http_fallback;
 /// Who may see what.
 mod http_sessions;
 /// The frames' bytes.

@@ -207,6 +207,99 @@ test(
   }),
 );
 
+/** Answers submissions with a refusal; gives a way to stop. */
+async function refuseSubmits(studio, status, problem, retry_s) {
+  const refuse = (route) =>
+    route.request().method() === "POST"
+      ? route.fulfill({
+          status,
+          headers: { "Retry-After": String(retry_s), "Content-Type": "application/problem+json" },
+          body: JSON.stringify({ status, ...problem }),
+        })
+      : route.continue();
+  await studio.page.route("**/v1/jobs", refuse);
+  return () => studio.page.unroute("**/v1/jobs", refuse);
+}
+
+/** Waits until a card shows what stands in for its frame, and gives what that is. */
+async function standIn(card) {
+  const picture = card.locator("img.is-fallback.is-in");
+  await picture.waitFor();
+  assert.ok(await picture.evaluate((img) => img.naturalWidth > 0), "a broken picture");
+  return new URL(await picture.getAttribute("src"), "http://gateway").pathname;
+}
+
+test(
+  "a job shows what ships until its first preview and the session's last frame from then on",
+  asVisitor(async (studio) => {
+    await studio.submit({ prompt: "the first of all", ...BRISK, step_ms: 400 });
+    assert.equal(await standIn(studio.cards.first()), "/v1/fallback.webp");
+    const first = await studio.reaches("completed");
+    await studio.page.locator(".card img.is-frame.is-in").waitFor();
+
+    await studio.submit({ prompt: "the second", ...SLOW });
+    const url = await standIn(studio.cards.first());
+    assert.equal(url, (await studio.api(`/v1/jobs/${first}`)).body.frames[0].url);
+    await studio.page.locator(".card img.is-preview.is-in").waitFor();
+  }),
+);
+
+test(
+  "a refused order says why and when, shows a picture, and is sent again on request",
+  asVisitor(async (studio) => {
+    const { page } = studio;
+    const detail = "10000 jobs wait already, which is as many as may. Try again later.";
+    const stop = await refuseSubmits(studio, 503, { code: "queue_full", detail }, 40);
+    await studio.submit({ prompt: "no room for a whale", ...BRISK });
+    const card = page.locator('.card[data-status="refused"]');
+    await card.waitFor();
+    assert.equal(await standIn(card), "/v1/fallback.webp");
+    assert.equal(await card.locator(".note").textContent(), detail);
+    assert.match(await card.locator(".card-reading").textContent(), /^Try again in (40|3\d) s$/);
+    assert.match(await page.locator("#announcer").textContent(), /Try again in 40 s/);
+    assert.equal(await page.locator("#prompt").inputValue(), "no room for a whale");
+
+    await card.getByRole("button", { name: "Try again" }).click();
+    await card.locator('button[aria-disabled="false"]').waitFor();
+    assert.equal(await card.count(), 1, "refused twice, shown once");
+
+    await stop();
+    await card.getByRole("button", { name: "Try again" }).click();
+    await studio.reaches("completed");
+    assert.equal(await card.count(), 0);
+    assert.equal((await studio.jobs()).length, 1);
+  }),
+);
+
+test(
+  "a fallback that can't be fetched gives way to the one that ships",
+  asVisitor(async (studio) => {
+    const fallback = { url: "/v1/artifacts/gone.png", kind: "session" };
+    await refuseSubmits(studio, 429, { code: "session_full", detail: "Full.", fallback }, 5);
+    await studio.submit({ prompt: "nothing to see", ...BRISK });
+    const card = studio.page.locator('.card[data-status="refused"]');
+    assert.equal(await standIn(card), "/v1/fallback.webp");
+  }),
+);
+
+test(
+  "a failed job shows its error, a way to try again and a picture in place of the frame",
+  asVisitor(async (studio) => {
+    await studio.page.route("**/v1/jobs", (route) => {
+      if (route.request().method() !== "POST") return route.continue();
+      const order = route.request().postDataJSON();
+      order.input.fault = "permanent";
+      return route.continue({ postData: JSON.stringify(order) });
+    });
+    await studio.submit({ prompt: "a bridge nobody draws", ...BRISK });
+    await studio.reaches("failed");
+    const card = studio.cards.first();
+    assert.equal(await standIn(card), "/v1/fallback.webp");
+    assert.match(await card.locator(".note").textContent(), /provider/);
+    assert.ok(await card.getByRole("button", { name: "Retry" }).isVisible());
+  }),
+);
+
 test(
   "a hostile prompt is shown as text and the page breaks none of its own content rules",
   asVisitor(async (studio) => {

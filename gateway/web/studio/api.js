@@ -15,6 +15,7 @@ export class Problem extends Error {
     this.status = status;
     this.code = document?.code ?? null;
     this.fields = document?.errors ?? [];
+    this.fallback = document?.fallback ?? null;
     this.retryAfterMs = retryAfterMs;
   }
 }
@@ -78,7 +79,7 @@ export const retryJob = (id) => call("POST", `/v1/jobs/${encodeURIComponent(id)}
 
 /**
  * Submits a job, again and again with the same key while nobody answers or the gateway says 503;
- * `onWait(ms)` hears of every pause.
+ * `onWait(ms)` hears of every pause. A full queue is an answer: whether to wait is not ours to say.
  */
 export async function submitJob(order, key, onWait) {
   for (let tries = 1; ; tries++) {
@@ -86,7 +87,8 @@ export async function submitJob(order, key, onWait) {
       return await call("POST", "/v1/jobs", { body: order, headers: { "Idempotency-Key": key } });
     } catch (error) {
       const unanswered = !(error instanceof Problem);
-      if ((!unanswered && error.status !== 503) || tries >= SUBMIT_TRIES) throw error;
+      const passing = unanswered || (error.status === 503 && error.code !== "queue_full");
+      if (!passing || tries >= SUBMIT_TRIES) throw error;
       const pause_ms = error.retryAfterMs ?? backoff(tries);
       onWait(pause_ms);
       await new Promise((resolve) => setTimeout(resolve, pause_ms));

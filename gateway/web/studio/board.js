@@ -1,15 +1,18 @@
-// Decides which jobs have a card: those at work, and those that ended while the reader looked on.
+// Decides which jobs have a card: those at work, and those that ended while the reader looked on;
+// and shows the order that was refused last.
 //
 // A new submission files what is done away (its frames are in the gallery anyway); failures stay
 // until they are dismissed or retried. On a page that opens with nothing at work, the newest job is shown.
 
 import { Card } from "/studio/card.js";
 import { stillness } from "/studio/dom.js";
+import { Refusal } from "/studio/refusal.js";
 import { hasEnded } from "/studio/words.js";
 
 export class Board {
   #cards = new Map();
   #kept = new Set();
+  #refusal = null;
   #acts;
   #list;
   #empty;
@@ -18,7 +21,10 @@ export class Board {
     this.#list = list;
     this.#empty = empty;
     this.#acts = { ...acts, dismiss: (job) => this.#dismiss(job) };
-    setInterval(() => this.#cards.forEach((card) => card.tick(Date.now())), 1000);
+    setInterval(() => {
+      this.#cards.forEach((card) => card.tick(Date.now()));
+      this.#refusal?.tick(Date.now());
+    }, 1000);
   }
 
   show(job) {
@@ -43,6 +49,29 @@ export class Board {
     this.#settle();
   }
 
+  /** Shows why an order was not accepted, in place of any before it. */
+  refuse(order, error) {
+    if (this.#refusal?.order !== order) {
+      this.accept();
+      const dismiss = () => {
+        this.accept();
+        document.getElementById("prompt").focus();
+      };
+      this.#refusal = new Refusal(order, { send: this.#acts.send, dismiss });
+      this.#list.prepend(this.#refusal.node);
+      this.#settle();
+    }
+    this.#refusal.update(error);
+    reveal(this.#refusal.node);
+  }
+
+  /** Forgets what was refused. */
+  accept() {
+    this.#refusal?.node.remove();
+    this.#refusal = null;
+    this.#settle();
+  }
+
   /** After a snapshot: never an empty board where there is something to see. */
   fallBackTo(newest) {
     if (newest && this.#cards.size === 0) {
@@ -61,8 +90,7 @@ export class Board {
 
   /** Brings a card into view where it is not. */
   reveal(id) {
-    const picture = this.#cards.get(id)?.node.querySelector(".card-picture");
-    picture?.scrollIntoView({ block: "nearest", behavior: stillness.matches ? "auto" : "smooth" });
+    reveal(this.#cards.get(id)?.node);
   }
 
   #dismiss(job) {
@@ -72,6 +100,11 @@ export class Board {
   }
 
   #settle() {
-    this.#empty.hidden = this.#cards.size > 0;
+    this.#empty.hidden = this.#cards.size > 0 || this.#refusal !== null;
   }
+}
+
+function reveal(card) {
+  const picture = card?.querySelector(".card-picture");
+  picture?.scrollIntoView({ block: "nearest", behavior: stillness.matches ? "auto" : "smooth" });
 }

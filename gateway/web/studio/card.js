@@ -1,10 +1,11 @@
 // One job on the board: its sheets of paper, its ruler of steps, and what can be done about it.
 //
 // A card is built once and then only updated, so focus, selection and transitions survive every
-// event. All words come from words.js; what the buttons do is handed in.
+// event. A sheet without a frame shows what stands in for it. All words come from words.js; what the
+// buttons do is handed in.
 
 import { el, setRatio, setText } from "/studio/dom.js";
-import { Paper } from "/studio/paper.js";
+import { Paper, SHIPPED } from "/studio/paper.js";
 import * as words from "/studio/words.js";
 
 const TICKS_MAX = 60;
@@ -102,11 +103,13 @@ export class Card {
     if (job.status === "queued" && startsOver) this.#papers.forEach((paper) => paper.clear());
     const { step = 0, steps = 0 } = job.progress ?? {};
     const each = steps / this.#papers.length || 1;
+    const ended = words.hasEnded(job);
     this.#papers.forEach((paper, index) => {
       const frame = job.frames.find((candidate) => candidate.index === index);
       if (frame) return paper.frame(frame, job.input.prompt);
-      if (!words.hasEnded(job)) paper.develop(step / each - index);
-      if (job.preview?.index === index) paper.preview(job.preview.url);
+      if (!ended) paper.develop(step / each - index);
+      if (!ended && job.preview?.index === index) paper.preview(job.preview.url);
+      paper.fallback(job.fallback?.url ?? SHIPPED, ended);
     });
   }
 

@@ -3,7 +3,7 @@
 // The gateway knows the bounds and says what is wrong with which field; the form checks only what
 // the gateway can't see: a number box that holds no number, and an empty prompt.
 
-import { Problem, explain, newKey, submitJob } from "/studio/api.js";
+import { Problem, newKey, submitJob } from "/studio/api.js";
 import { duration, sentence } from "/studio/words.js";
 
 const NUMBERS = { width: "Width", height: "Height", steps: "Steps", seed: "Seed", step_ms: "Pace" };
@@ -23,11 +23,12 @@ export class OrderForm {
   #message;
   #key = null;
   #keyedBody = null;
-  #onSubmitted;
+  #hooks;
 
-  constructor(form, onSubmitted) {
+  /** Hooks: onAccepted(job), onRefused(order, error) where no field is to blame. */
+  constructor(form, hooks) {
     this.#form = form;
-    this.#onSubmitted = onSubmitted;
+    this.#hooks = hooks;
     this.#button = form.querySelector("#submit");
     this.#message = form.querySelector("#form-message");
     if (/Mac|iP(hone|ad)/.test(navigator.platform))
@@ -70,11 +71,16 @@ export class OrderForm {
     this.#form.elements.prompt.focus();
   }
 
-  async #submit() {
-    if (this.#button.getAttribute("aria-disabled") === "true") return;
+  #submit() {
     this.#say("");
     const order = this.#read();
-    if (!order) return;
+    if (order) this.send(order);
+  }
+
+  /** Sends an order: the form's, or one that was refused before. */
+  async send(order) {
+    if (this.#button.getAttribute("aria-disabled") === "true") return;
+    this.#say("");
     // The same order keeps its key until it is answered: pressing again after an outage can't double it.
     const body = JSON.stringify(order);
     if (body !== this.#keyedBody) [this.#key, this.#keyedBody] = [newKey(), body];
@@ -85,9 +91,9 @@ export class OrderForm {
       );
       this.#keyedBody = null;
       this.#say("");
-      this.#onSubmitted(job);
+      this.#hooks.onAccepted(job);
     } catch (error) {
-      this.#refused(error);
+      this.#refused(order, error);
     } finally {
       this.#busy(false);
     }
@@ -115,7 +121,8 @@ export class OrderForm {
     return { model: "builtin", input, priority: fields.priority.value };
   }
 
-  #refused(error) {
+  #refused(order, error) {
+    this.#say("");
     const faults = (error instanceof Problem ? error.fields : [])
       .map(({ pointer, detail }) => [pointer.split("/").pop(), detail])
       .filter(([name]) => name in NAMES)
@@ -123,9 +130,9 @@ export class OrderForm {
         name,
         sentence(/^[a-z]/.test(detail) ? `${NAMES[name]} ${detail}` : detail),
       ]);
-    if (faults.length) this.#markAll(faults);
-    else this.#say(explain(error));
     if (error instanceof Problem) this.#keyedBody = null;
+    if (faults.length) return this.#markAll(faults);
+    this.#hooks.onRefused(order, error);
   }
 
   #markAll(faults) {

@@ -45,8 +45,11 @@ const APPLY = {
     frames: frames ?? job.frames,
     timings: timings ?? null,
   }),
-  failed: (job, { error }) => ({ error: error ?? null }),
-  cancelled: () => ({}),
+  failed: (job, { error, fallback }) => ({
+    error: error ?? null,
+    fallback: fallback ?? job.fallback,
+  }),
+  cancelled: (job, { fallback }) => ({ fallback: fallback ?? job.fallback }),
 };
 
 /** Whatever was said about waiting is over. */

@@ -1,4 +1,5 @@
-// One sheet of paper on which a frame develops: blank, then preview after preview, then the frame.
+// One sheet of paper on which a frame develops: what stands in for it, then preview after preview,
+// then the frame.
 //
 // A picture is shown only once it is decoded, above the one before it, so nothing flashes and
 // nothing moves; the sheet's size comes from the job. The haze is driven by real steps.
@@ -6,6 +7,9 @@
 import { el, stillness } from "/studio/dom.js";
 
 const FADE_MS = 900; // As long as the transition in studio.css.
+
+/** The end of every fallback: this picture is always there. */
+export const SHIPPED = "/v1/fallback.webp";
 
 export class Paper {
   #shown = null;
@@ -39,6 +43,12 @@ export class Paper {
     this.node.style.setProperty("--haze", left.toFixed(3));
   }
 
+  /** What stands in: until there is a look at the frame itself, and again if there will be none. */
+  fallback(url, ended) {
+    if (this.node.dataset.holds === "frame" || (this.#wanted && !ended)) return;
+    this.#show(url, "fallback", "");
+  }
+
   preview(url) {
     if (this.node.dataset.holds !== "frame") this.#show(url, "preview", "");
   }
@@ -57,6 +67,7 @@ export class Paper {
     } catch {
       if (url !== this.#wanted) return;
       if (holds === "frame") this.#unreadable();
+      if (holds === "fallback" && url !== SHIPPED) this.#show(SHIPPED, holds, alt);
       return;
     }
     if (url !== this.#wanted) return;

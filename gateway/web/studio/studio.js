@@ -16,11 +16,18 @@ import { announcement } from "/studio/words.js";
 const find = (id) => document.getElementById(id);
 const jobs = new Jobs();
 
-const form = new OrderForm(find("order"), (job) => {
-  board.file(jobs.all());
-  jobs.take(job);
-  announce(job);
-  board.reveal(job.id);
+const form = new OrderForm(find("order"), {
+  onAccepted(job) {
+    board.accept();
+    board.file(jobs.all());
+    jobs.take(job);
+    announce(job);
+    board.reveal(job.id);
+  },
+  onRefused(order, error) {
+    board.refuse(order, error);
+    find("announcer").textContent = api.explain(error);
+  },
 });
 
 const gallery = new Gallery(find("gallery"), (entry) => viewer.open(entry));
@@ -41,6 +48,7 @@ const board = new Board(find("cards"), find("empty"), {
       .find((other) => other.job.id === job.id && other.frame.index === index);
     if (entry) viewer.open(entry);
   },
+  send: (order) => form.send(order),
   explain: api.explain,
 });
 

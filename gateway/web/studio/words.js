@@ -98,6 +98,16 @@ export function note(job) {
   }
 }
 
+/** Why an order was not accepted. */
+export const refusal = ({ status, message }) =>
+  status ? sentence(message) : "The gateway can't be reached. Your prompt is kept.";
+
+/** When a refused order is worth another try. */
+export function again(at, now) {
+  if (at <= now) return "Try again now";
+  return `Try again in ${duration(Math.ceil((at - now) / 1000) * 1000)}`;
+}
+
 /** What a screen reader is told when a job changes its state; steps are left to the progress bar. */
 export function announcement(job) {
   const what = `“${clip(job.input.prompt, 60)}”`;

@@ -21,6 +21,8 @@ pub mod attempt;
 pub mod failure;
 // A frame's stored form.
 pub mod artifact;
+// What to show where there is no frame.
+pub mod fallback;
 // What subscribers are told, and their position in it.
 pub mod event;
 
@@ -28,6 +30,7 @@ pub use artifact::{Artifact, ArtifactId, MediaType, Preview};
 pub use attempt::RetryPolicy;
 pub use event::{Cursor, Event, EventKind};
 pub use failure::{ErrorCode, Failure, FailureKind, Origin, Resend};
+pub use fallback::{Fallback, FallbackKind};
 pub use id::{Cell, IdError, JobId, Pool, SessionId, Tenant, WorkerId};
 pub use input::{Fault, FrameInput, InputFault, OutputFormat};
 pub use job::{Job, Progress, State, Timings, Verb};

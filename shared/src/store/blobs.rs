@@ -3,7 +3,8 @@
 //! Comes in: checked pictures from workers. Goes out: ranges of bytes to the gateway. A blob's path
 //! is its artifact's name under a folder of its job, so one job's blobs are found and removed
 //! together; the name carries the fence, so two attempts never write the same blob. Blobs are
-//! written before the event that refers to them, and removed by age after the job's retention.
+//! written before the event that refers to them, and removed by age after the job's retention, or
+//! with the job when its owner deletes it.
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, local::LocalFileSystem};
 
 use super::StoreError;
-use crate::domain::ArtifactId;
+use crate::domain::{ArtifactId, JobId};
 
 /// The artifact store. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -75,6 +76,13 @@ impl Blobs {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Removes all blobs of a job; gives how many. Called again, it removes what was left.
+    pub async fn remove_job(&self, job: &JobId) -> Result<usize, StoreError> {
+        let all = self.objects.list(Some(&Path::from(job.as_str()))).map_ok(|meta| meta.location);
+        let removed: Vec<Path> = self.objects.delete_stream(all.boxed()).try_collect().await?;
+        Ok(removed.len())
     }
 
     /// Removes blobs last written more than `age` before `now`; gives how many.

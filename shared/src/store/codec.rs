@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::StoreError;
-use crate::domain::{Cursor, Fence, Job, JobId, State};
+use crate::domain::{Cursor, Fallback, Fence, Job, JobId, State};
 
 /// What a script answered: text, or lists of such. Numbers are kept as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +83,11 @@ pub(super) fn maybe(text: &str) -> Result<Option<u64>, StoreError> {
     if text.is_empty() || text == "null" { Ok(None) } else { number(text).map(Some) }
 }
 
+fn fallback(kind: &str, url: &str) -> Result<Fallback, StoreError> {
+    Fallback::from_words(kind, url)
+        .ok_or_else(|| StoreError::Garbled(format!("{kind:?} {url:?} in place of a fallback")))
+}
+
 fn job_id(text: &str) -> Result<JobId, StoreError> {
     text.parse().map_err(|error| StoreError::Garbled(format!("{error}")))
 }
@@ -108,27 +113,51 @@ pub enum Submitted {
         ahead: u64,
         /// `None` while nobody could run it or nothing is known.
         wait_ms: Option<u64>,
+        /// What to show until it has a frame.
+        fallback: Fallback,
     },
     /// The same request was accepted before under this key.
     Replayed(JobId),
     /// Another request was accepted before under this key.
-    KeyReused(JobId),
-    /// The session has this many unfinished jobs already.
-    SessionFull(u64),
-    /// The pool has this many waiting jobs already.
-    QueueFull(u64),
+    KeyReused(JobId, Fallback),
+    /// The session has as many unfinished jobs as it may.
+    SessionFull(Full),
+    /// The pool has as many waiting jobs as it may.
+    QueueFull(Full),
+}
+
+/// Why there is no room for a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Full {
+    /// Jobs that are there already.
+    pub jobs: u64,
+    /// When a place should come free; `None` while nothing runs or nothing is known.
+    pub room_ms: Option<u64>,
+    /// What to show instead.
+    pub fallback: Fallback,
+}
+
+impl Full {
+    fn parse(words: &[&str]) -> Result<Self, StoreError> {
+        let &[jobs, room, kind, url] = words else {
+            return Err(StoreError::Garbled(format!("{words:?} in place of why it is full")));
+        };
+        let fallback = fallback(kind, url)?;
+        Ok(Self { jobs: number(jobs)?, room_ms: maybe(room)?, fallback })
+    }
 }
 
 impl Submitted {
     pub(super) fn parse(reply: Reply) -> Result<Self, StoreError> {
         Ok(match_words!(reply, {
-            ["accepted", at, ahead, wait] => Self::Accepted {
+            ["accepted", at, ahead, wait, kind, url] => Self::Accepted {
                 created_at: number(at)?, ahead: number(ahead)?, wait_ms: maybe(wait)?,
+                fallback: fallback(kind, url)?,
             },
             ["replayed", job] => Self::Replayed(job_id(job)?),
-            ["key_reused", job] => Self::KeyReused(job_id(job)?),
-            ["session_full", unfinished] => Self::SessionFull(number(unfinished)?),
-            ["queue_full", depth] => Self::QueueFull(number(depth)?),
+            ["key_reused", job, kind, url] => Self::KeyReused(job_id(job)?, fallback(kind, url)?),
+            ["session_full", full @ ..] => Self::SessionFull(Full::parse(full)?),
+            ["queue_full", full @ ..] => Self::QueueFull(Full::parse(full)?),
         }))
     }
 }
@@ -367,6 +396,27 @@ impl Purged {
     }
 }
 
+/// Answers of `delete.lua`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// Nothing leads to it any more.
+    Deleted,
+    /// Only a job that has ended can be deleted.
+    Refused(State),
+    /// There is no such job of this session.
+    Missing,
+}
+
+impl Deleted {
+    pub(super) fn parse(reply: Reply) -> Result<Self, StoreError> {
+        Ok(match_words!(reply, {
+            ["deleted"] => Self::Deleted,
+            ["refused", state] => Self::Refused(refused(state)?),
+            ["missing"] => Self::Missing,
+        }))
+    }
+}
+
 /// Answers of `sweep.lua`: what one pass has mended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
@@ -403,6 +453,11 @@ pub(super) fn capacity(reply: Reply) -> Result<u32, StoreError> {
     Ok(match_words!(reply, { ["counted", slots] => number(slots)? }))
 }
 
+/// Reads the answer of `fallback.lua`.
+pub(super) fn fallback_alone(reply: Reply) -> Result<Fallback, StoreError> {
+    Ok(match_words!(reply, { [kind, url] => fallback(kind, url)? }))
+}
+
 /// A job with its place in the queue, as `show.lua` and `snapshot.lua` read it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobRow {
@@ -412,13 +467,17 @@ pub struct JobRow {
     pub ahead: Option<u64>,
     /// Expected wait; `None` if it does not wait or nothing is known.
     pub wait_ms: Option<u64>,
+    /// What to show instead of a frame; `None` if it has any.
+    pub fallback: Option<Fallback>,
 }
 
 impl JobRow {
     /// Reads one row; `None` where there was no job.
     fn parse(reply: Reply) -> Result<Option<Self>, StoreError> {
         let mut words = reply.into_words()?.into_iter();
-        let (Some(ahead), Some(wait)) = (words.next(), words.next()) else {
+        let mut next = || words.next();
+        let (Some(ahead), Some(wait), Some(kind), Some(url)) = (next(), next(), next(), next())
+        else {
             return Ok(None);
         };
         let mut fields = HashMap::new();
@@ -427,7 +486,8 @@ impl JobRow {
         }
         let job =
             Job::from_fields(&fields).map_err(|error| StoreError::Garbled(error.to_string()))?;
-        Ok(Some(Self { job, ahead: maybe(&ahead)?, wait_ms: maybe(&wait)? }))
+        let fallback = (!kind.is_empty()).then(|| fallback(&kind, &url)).transpose()?;
+        Ok(Some(Self { job, ahead: maybe(&ahead)?, wait_ms: maybe(&wait)?, fallback }))
     }
 
     pub(super) fn parse_all(reply: Reply) -> Result<Vec<Option<Self>>, StoreError> {
@@ -512,13 +572,18 @@ impl Position {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::fallback::SHIPPED_PATH;
 
     #[test]
     fn replies_become_enums_by_their_words() {
-        let accepted = Submitted::parse(Reply::words(&["accepted", "1795322908931", "3", "null"]));
-        let expected =
-            Submitted::Accepted { created_at: 1_795_322_908_931, ahead: 3, wait_ms: None };
-        assert_eq!(accepted.unwrap(), expected);
+        let words = ["accepted", "1795322908931", "3", "null", "static", SHIPPED_PATH];
+        let expected = Submitted::Accepted {
+            created_at: 1_795_322_908_931,
+            ahead: 3,
+            wait_ms: None,
+            fallback: Fallback::shipped(),
+        };
+        assert_eq!(Submitted::parse(Reply::words(&words)).unwrap(), expected);
         assert_eq!(
             Noted::parse(Reply::words(&["lost", "queued"])).unwrap(),
             Noted::Lost(Some(State::Queued))

@@ -10,7 +10,7 @@
 //! | `config` | hash | caps of sessions, in jobs: `session_cap` (the operator's), `session_cap_default` (the settings'), `session_cap:<tenant>`; `overrides` (how many of the latter) | set_cap | tenants |
 //! | `pools` | set | pools that ever had a worker or a cap | heartbeat, set_cap | pools |
 //! | `pool:<pool>` | hash | `capacity` (live slots), `cap` (the operator's), `cap_default` (the settings'), `beat` (place in the class pattern), `service_ms` and `service_var` (moving mean and variance), `margin_<priority>` (stretches what is stated, so that it holds), `swept_at`, `lapse_from` | heartbeat, set_cap, admit, complete, sweep | 11 fields |
-//! | `job:<id>` | hash | the job, as text fields | all transitions, purge | retention after the end |
+//! | `job:<id>` | hash | the job, as text fields | all transitions, purge, delete | retention after the end |
 //! | `queue:<line>` | zset | the ledger: every unclaimed job that is not delayed → queued at | submit, claim, … | `queue_max` per pool |
 //! | `wait:<line>:<session>` | zset | a session's own line: job → queued at | submit, admit, … | `session_max` |
 //! | `turn:<line>` | zset | sessions with something waiting, but for those found at their cap → last served | submit, admit, … | waiting sessions |
@@ -23,9 +23,10 @@
 //! | `delayed:<pool>` | zset | failed attempts that wait for their next: job → due | fail, sweep | retries |
 //! | `deadline:<pool>` | zset | unstarted jobs with a start-by: job → run_by | submit, claim, sweep | queued jobs |
 //! | `active:<session>` | zset | unfinished jobs: job → submitted at | submit, ends | `session_max` |
-//! | `jobs:<session>` | list | all jobs still listed, newest first | submit, purge | `listed_max`, 7 days |
-//! | `dead` | zset | dead letters: failed job → failed at | fail, sweep, retry, purge | `dead_max`, retention |
-//! | `idem:<session>:<key>` | string | `<job id> <digest of the request>` | submit, purge | 24 h |
+//! | `jobs:<session>` | list | all jobs still listed, newest first | submit, purge, delete | `listed_max`, 7 days |
+//! | `last:<session>` | hash | the newest frame by model: model → `<expires at> <url>`; its blob outlives that moment | complete, delete | models, retention |
+//! | `dead` | zset | dead letters: failed job → failed at | fail, sweep, retry, purge, delete | `dead_max`, retention |
+//! | `idem:<session>:<key>` | string | `<job id> <digest of the request>` | submit, purge, delete | 24 h |
 //! | `stream:<session>` | list | the newest events, two lines of text each | every transition | 256 to 288, 15 min |
 //! | `streamhead:<session>` | hash | `n` and `u` of the newest event, `kept` (the minute in which the lifetimes were set) | every transition, readers | 7 days |
 //! | `session:<id>` | hash | `id`, `token_sha256`, `tenant` | sessions | 30 days |
@@ -44,7 +45,7 @@ use crate::domain::{Cell, Pool, Priority, SessionId};
 pub const PREFIX: &str = "fw:";
 
 /// Types of the keys above, by the first word after the cell's root; for tests and the doctor.
-pub const TYPES: [(&str, &str); 27] = [
+pub const TYPES: [(&str, &str); 28] = [
     ("config", "hash"),
     ("pools", "set"),
     ("pool", "hash"),
@@ -62,6 +63,7 @@ pub const TYPES: [(&str, &str); 27] = [
     ("deadline", "zset"),
     ("active", "zset"),
     ("jobs", "list"),
+    ("last", "hash"),
     ("dead", "zset"),
     ("idem", "string"),
     ("stream", "list"),

@@ -9,12 +9,13 @@
 use std::time::Duration;
 
 use super::codec::{
-    Cancel, Claim, Completed, Failed, JobRow, Noted, Released, Renewal, Retried, Submitted,
+    self, Cancel, Claim, Completed, Deleted, Failed, JobRow, Noted, Released, Renewal, Retried,
+    Submitted,
 };
 use super::{Store, StoreError, keys};
 use crate::domain::{
-    Artifact, Cell, Failure, Fence, JobId, Pool, Preview, Priority, Progress, SessionId, State,
-    WorkerId,
+    Artifact, Cell, Failure, Fallback, Fence, JobId, Pool, Preview, Priority, Progress, SessionId,
+    State, Tenant, WorkerId,
 };
 
 /// How long a session's list of jobs outlives its last submission, in seconds.
@@ -27,6 +28,8 @@ pub struct Submission<'a> {
     pub id: &'a JobId,
     /// Whose it is.
     pub session: &'a SessionId,
+    /// Who answers for the session; the public when `None`.
+    pub tenant: Option<&'a Tenant>,
     /// Where it may run.
     pub pool: &'a Pool,
     /// The model the user named.
@@ -72,7 +75,7 @@ impl Store {
                     new.model,
                     new.priority.as_str(),
                     new.input,
-                    new.metadata,
+                    if new.metadata == "{}" { "" } else { new.metadata },
                     &options.attempts.to_string(),
                     &new.start_within.map(ms).unwrap_or_default(),
                     key,
@@ -82,6 +85,7 @@ impl Store {
                     &options.session_max.to_string(),
                     &options.listed_max.to_string(),
                     &JOBS_LIST_S.to_string(),
+                    new.tenant.filter(|its| **its != Tenant::public()).map_or("", Tenant::as_str),
                 ],
             )
             .await?;
@@ -161,7 +165,8 @@ impl Store {
     ) -> Result<Completed, StoreError> {
         let retention = ms(self.shared.queue.retention);
         let (all, last) = (json(frames), frame_event(frames)?);
-        let arguments = [&*ms(generate), &*ms(upload), &*retention, &*all, &*last];
+        let url = frames.last().map_or("", |frame| &frame.url);
+        let arguments = [&*ms(generate), &*ms(upload), &*retention, &*all, &*last, url];
         Completed::parse(self.fenced(&self.shared.scripts.complete, lease, &arguments).await?)
     }
 
@@ -210,6 +215,22 @@ impl Store {
         let attempts = self.shared.queue.attempts.to_string();
         let arguments = [job.as_str(), &*attempts];
         Retried::parse(self.run(&self.shared.scripts.retry, job.cell(), &arguments).await?)
+    }
+
+    /// Forgets a job of this session that has ended: its record, its place in the list, its key.
+    ///
+    /// Called twice, it answers `Missing` the second time. Its blobs are the caller's to remove,
+    /// afterwards: nothing refers to them then.
+    pub async fn delete(&self, job: &JobId, session: &SessionId) -> Result<Deleted, StoreError> {
+        let arguments = [job.as_str(), session.as_str()];
+        Deleted::parse(self.run(&self.shared.scripts.delete, job.cell(), &arguments).await?)
+    }
+
+    /// Reads what to show a session in place of a frame of this model.
+    pub async fn fallback(&self, session: &SessionId, model: &str) -> Result<Fallback, StoreError> {
+        let arguments = [session.as_str(), model];
+        let reply = self.run(&self.shared.scripts.fallback, session.cell(), &arguments).await?;
+        codec::fallback_alone(reply)
     }
 
     /// Reads one job with its place in the queue.
@@ -263,7 +284,7 @@ impl Store {
         script: &redis::Script,
         lease: &Lease,
         rest: &[&str],
-    ) -> Result<super::codec::Reply, StoreError> {
+    ) -> Result<codec::Reply, StoreError> {
         let fence = lease.fence.to_string();
         let mut arguments = vec![lease.job.as_str(), &*fence];
         arguments.extend(rest);

@@ -58,6 +58,8 @@ scripts!(
     positions,
     replay,
     purge,
+    delete,
+    fallback,
     doctor_jobs,
     doctor_sessions,
     doctor_pool,
@@ -163,6 +165,12 @@ mod tests {
         assert!(text.contains("local function two()") && !text.contains("three"), "{text}");
         assert_eq!(compose(prelude, "return at\n"), "local root, at = 1, 2\n\nreturn at\n");
         assert_eq!(compose(prelude, "return two_or_one_s\n"), "return two_or_one_s\n");
+    }
+
+    #[test]
+    fn the_prelude_names_the_picture_that_is_served() {
+        let line = format!("local SHIPPED_URL = '{}'\n", crate::domain::fallback::SHIPPED_PATH);
+        assert!(PRELUDE.contains(&line), "{line}");
     }
 
     #[test]

@@ -50,8 +50,12 @@ impl Store {
         Ok(NewSession { id, token })
     }
 
-    /// Tells whose token this is; `None` if nobody's. Keeps the session alive.
-    pub async fn verify_token(&self, token: &str) -> Result<Option<SessionId>, StoreError> {
+    /// Tells whose token this is, and who answers for that session; `None` if nobody's. Keeps the
+    /// session alive.
+    pub async fn verify_token(
+        &self,
+        token: &str,
+    ) -> Result<Option<(SessionId, Tenant)>, StoreError> {
         let Some((id, _)) = token.split_once('.') else {
             return Ok(None);
         };
@@ -59,17 +63,18 @@ impl Store {
             return Ok(None);
         };
         let key = keys::session(&id);
-        let stored: Option<String> =
-            self.command(redis::cmd("HGET").arg(&key).arg("token_sha256")).await?;
+        let fields = redis::cmd("HMGET").arg(&key).arg(&["token_sha256", "tenant"]).to_owned();
+        let (stored, tenant): (Option<String>, Option<String>) = self.command(&fields).await?;
         let Some(stored) = stored else {
             return Ok(None);
         };
+        let tenant = tenant.and_then(|name| name.parse().ok()).unwrap_or_else(Tenant::public);
         if !bool::from(stored.as_bytes().ct_eq(digest(token).as_bytes())) {
             return Ok(None);
         }
         let () =
             self.command(redis::cmd("EXPIRE").arg(&key).arg(SESSION_LIFETIME.as_secs())).await?;
-        Ok(Some(id))
+        Ok(Some((id, tenant)))
     }
 }
 

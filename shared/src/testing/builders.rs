@@ -19,6 +19,7 @@ pub fn submission<'a>(
     Submission {
         id,
         session,
+        tenant: None,
         pool,
         model: "builtin",
         priority: Priority::Normal,

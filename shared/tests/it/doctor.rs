@@ -159,6 +159,16 @@ async fn a_running_job_that_lacks_its_lease_or_its_slot_or_stands_in_line_is_nam
 }
 
 #[tokio::test]
+async fn a_last_frame_that_leads_nowhere_is_named_and_mended() {
+    named_and_mended(&[
+        ("HSET ~last:@s2 builtin garbage", &["last frame"]),
+        ("COPY ~last:@s2 ~last:@s1", &["last frame"]),
+        ("DEL ~job:@e", &["last frame"]),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn a_queued_job_that_is_nowhere_or_in_two_places_is_named_and_mended() {
     named_and_mended(&[
         ("ZREM ~wait:default:normal:@s1 @c", &["queued nowhere", "turn of nothing"]),

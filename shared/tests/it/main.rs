@@ -9,6 +9,7 @@ mod fairness;
 mod estimate;
 mod caps;
 mod watch;
+mod fallback;
 mod idempotency;
 mod stream;
 mod sessions;

@@ -1,6 +1,6 @@
 //! Tokens open their own session and nothing else.
 
-use framewire_shared::domain::SessionId;
+use framewire_shared::domain::Tenant;
 
 use crate::world::World;
 
@@ -8,7 +8,10 @@ use crate::world::World;
 async fn only_the_whole_token_opens_its_session() {
     let world = World::new();
     let new = world.store.create_session().await.unwrap();
-    assert_eq!(world.store.verify_token(&new.token).await.unwrap(), Some(new.id.clone()));
+    assert_eq!(
+        world.store.verify_token(&new.token).await.unwrap(),
+        Some((new.id.clone(), Tenant::public()))
+    );
     let another = world.store.create_session().await.unwrap();
     let secret = another.token.split_once('.').unwrap().1;
     for forged in [
@@ -21,7 +24,7 @@ async fn only_the_whole_token_opens_its_session() {
         "ses_c0_00000000000000000000000000000000.AAAA".into(),
         format!("../{}", new.token),
     ] {
-        assert_eq!(world.store.verify_token(&forged).await.unwrap(), None::<SessionId>, "{forged}");
+        assert_eq!(world.store.verify_token(&forged).await.unwrap(), None, "{forged}");
     }
 }
 

@@ -54,6 +54,20 @@ impl World {
         self.redis.set_clock(START_MS + ms);
     }
 
+    /// Gives Redis a command; gives what it says, in lines.
+    pub(crate) fn redis_cli(&self, words: &[&str]) -> String {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        match command.query(&mut self.redis.connection()).unwrap() {
+            redis::Value::Array(all) => {
+                let all: Vec<String> =
+                    all.into_iter().map(|one| redis::from_redis_value(one).unwrap()).collect();
+                all.join("\n")
+            }
+            one => redis::from_redis_value(one).unwrap(),
+        }
+    }
+
     pub(crate) async fn slots(&self, slots: u32) {
         let hour = Duration::from_secs(3_600);
         self.store.heartbeat(Cell::FIRST, &self.pool, &self.worker, slots, hour).await.unwrap();

@@ -151,8 +151,8 @@ fn redis_benchmark(redis: &RedisServer) -> Result<f64> {
         .args(["-s", &socket(redis), "-c", &CONNECTIONS.to_string(), "-n", &CALLS.to_string()])
         .args(["-r", "1000000000", "--csv", "EVALSHA", digest.trim(), "1", "fw:{c0}:config"])
         .args(["abcdefgh", "job_c0_00000000000000000000__rand_int__", &session, "default"])
-        .args(["builtin", "normal", INPUT, "{}", "3", "", "", "", "86400000", "100000000"])
-        .args(["100000000", "1000", "604800"])
+        .args(["builtin", "normal", INPUT, "", "3", "", "", "", "86400000", "100000000"])
+        .args(["100000000", "1000", "604800", ""])
         .output()
         .context("run redis-benchmark")?;
     let said = String::from_utf8_lossy(&output.stdout);

@@ -99,12 +99,15 @@ impl Life {
     }
 }
 
-/// Finds the names of pictures in an event.
-fn urls(data: &Value) -> Vec<&str> {
+/// Finds the names of the job's own pictures in an event; a fallback is another job's.
+pub(super) fn urls(data: &Value) -> Vec<&str> {
     match data {
         Value::String(text) if text.starts_with("/v1/artifacts/") => vec![text],
         Value::Array(members) => members.iter().flat_map(urls).collect(),
-        Value::Object(members) => members.values().flat_map(urls).collect(),
+        Value::Object(members) => {
+            let own = members.iter().filter(|(name, _)| *name != "fallback");
+            own.flat_map(|(_, value)| urls(value)).collect()
+        }
         _ => Vec::new(),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::findings::{Findings, Kind};
 use super::inventory::Record;
-use super::life::Life;
+use super::life::{Life, urls};
 use super::orders::Trouble;
 use super::reader::{Diary, Snapshot, number};
 use super::storm::Kill;
@@ -16,9 +16,20 @@ const TERMINAL: [&str; 3] = ["completed", "failed", "cancelled"];
 /// Follows every job through the logs; gives its life by its id.
 pub(super) fn lives<'a>(seen: &'a Seen, findings: &mut Findings) -> HashMap<&'a str, Life> {
     let mut lives: HashMap<&str, Life> = HashMap::new();
-    for entry in seen.logs.iter().flat_map(|log| &log.entries) {
-        let life = lives.entry(&entry.job).or_default();
-        life.go_on(entry, findings);
+    for log in &seen.logs {
+        let mut completed = HashSet::new();
+        for entry in &log.entries {
+            let life = lives.entry(&entry.job).or_default();
+            life.go_on(entry, findings);
+            if entry.kind == "completed" {
+                completed.extend(urls(&entry.data));
+            }
+            let fallback = urls(&entry.data["fallback"]);
+            if let Some(url) = fallback.iter().find(|url| !completed.contains(*url)) {
+                let text = format!("{}: its fallback was no completed frame: {url}", entry.job);
+                findings.add(Kind::BadFrame, text);
+            }
+        }
     }
     lives
 }

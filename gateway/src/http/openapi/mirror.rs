@@ -151,6 +151,24 @@ pub struct Frame {
     seed: u64,
 }
 
+/// Where a fallback was found
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum FallbackKind {
+    Session,
+    Static,
+}
+
+/// A picture to show where there is no frame; it can be fetched for a quarter of an hour at least
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub struct Fallback {
+    /// Where it is
+    url: String,
+    /// `session`: the last frame of the same session and model; `static`: the picture that ships
+    kind: FallbackKind,
+}
+
 /// Where a completed job's time went, in milliseconds
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its shape is used")]

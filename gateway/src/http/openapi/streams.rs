@@ -2,7 +2,7 @@
 
 use utoipa::ToSchema;
 
-use super::mirror::{ErrorCode, Frame, State, Timings};
+use super::mirror::{ErrorCode, Fallback, Frame, State, Timings};
 
 /// Declares the `data` of the events: what all of a job have, then their own.
 macro_rules! job_events {
@@ -76,11 +76,15 @@ job_events! {
     Failed {
         /// Why
         error: EventError,
+        /// What to show instead; null if the job has frames
+        fallback: Option<Fallback>,
     }
     /// `event: cancelled`: somebody cancelled it
     Cancelled {
         /// `user`, `operator` or `disconnect` (its reader left for good)
         by: String,
+        /// What to show instead; null if the job has frames
+        fallback: Option<Fallback>,
     }
     /// `event: progress`: stage and steps; may be skipped, never repeated
     ProgressMade {

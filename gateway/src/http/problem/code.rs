@@ -88,6 +88,20 @@ impl Code {
         StatusCode::from_u16(self.row().1).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
+    /// Tells whether somebody who wanted a picture is left without one.
+    pub fn leaves_no_frame(self) -> bool {
+        matches!(
+            self,
+            Self::JobNotFound
+                | Self::ArtifactNotFound
+                | Self::InvalidValue
+                | Self::KeyReused
+                | Self::SessionFull
+                | Self::QueueFull
+                | Self::Unavailable
+        )
+    }
+
     /// Gives the title, which is the same for every occurrence.
     pub fn title(self) -> &'static str {
         self.row().2

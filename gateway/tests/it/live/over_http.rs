@@ -186,7 +186,7 @@ async fn a_reader_that_half_closes_gives_its_place_back() {
 async fn a_reader_that_stalls_holds_up_nobody_and_is_ended_and_resumes_without_a_hole() {
     let gateway = Gateway::start().await;
     let user = gateway.user().await;
-    let session = gateway.store.verify_token(&user.token).await.unwrap().unwrap();
+    let (session, _) = gateway.store.verify_token(&user.token).await.unwrap().unwrap();
     let mut stalled = Events::of(&user, "/v1/events").await;
     let mut cursor = stalled.next().await.unwrap().id.unwrap();
     let mut witness = Events::of(&user, "/v1/events").await;

@@ -39,7 +39,7 @@ impl Keyspace {
         }
         match word {
             "job" => drop(self.jobs.entry(second.to_owned()).or_default()),
-            "live" | "held" | "stream" => drop(self.sessions.insert(second.to_owned())),
+            "live" | "held" | "stream" | "last" => drop(self.sessions.insert(second.to_owned())),
             "wait" => drop(words.nth(1).map(|its| self.sessions.insert(its.to_owned()))),
             _ => {}
         }

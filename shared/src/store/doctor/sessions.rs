@@ -1,4 +1,5 @@
-//! A session's lines, its cap (its tenant's, if that has one), and whether its stream ends where its head says.
+//! A session's lines, its cap (its tenant's, if that has one), its last frames, and whether its
+//! stream ends where its head says.
 
 use super::super::codec::{Reply, number};
 use super::super::{Store, StoreError};
@@ -18,6 +19,8 @@ struct Look {
     is_paused: bool,
     head: String,
     newest: String,
+    /// Models whose last frame is of no completed job.
+    astray: Vec<String>,
     lines: Vec<Line>,
 }
 
@@ -32,7 +35,7 @@ struct Line {
 impl Look {
     fn parse(reply: Reply) -> Result<Self, StoreError> {
         let words = reply.into_words()?;
-        let [session, cap, live, paused, head, newest, lines @ ..] = &words[..] else {
+        let [session, cap, live, paused, head, newest, astray, lines @ ..] = &words[..] else {
             return Err(StoreError::Garbled(format!("{words:?}")));
         };
         let line = |four: &[String]| {
@@ -50,6 +53,7 @@ impl Look {
             is_paused: paused == "1",
             head: head.clone(),
             newest: newest.clone(),
+            astray: astray.lines().map(str::to_owned).collect(),
             lines: lines.chunks_exact(4).map(line).collect::<Result<_, StoreError>>()?,
         })
     }
@@ -124,6 +128,13 @@ fn judge(cell: Cell, look: &Look, report: &mut Report) {
         let finding = Finding::wrong("stream", what)
             .means("its readers are told `reset` again and again, and take snapshots");
         report.add(finding.mend(format!("DEL {stream}")));
+    }
+    for model in &look.astray {
+        let last = key(cell, format_args!("last:{session}"));
+        let what = format!("the last frame of {session} by {model} is of no completed job");
+        let finding = Finding::wrong("last frame", what)
+            .means("refusals and failures show a picture that can't be fetched");
+        report.add(finding.mend(format!("HDEL {last} {model}")));
     }
     for line in &look.lines {
         if let Some(finding) = judge_line(cell, look, line) {

@@ -68,6 +68,10 @@ pub(super) fn offered_or_gone(redis: &mut Connection, jobs: &[String]) {
 pub(super) fn same(redis: &mut Connection, job: &PureJob, command: &Command) {
     let fields: HashMap<String, String> =
         redis::cmd("HGETALL").arg(format!("{ROOT}job:{}", job.id)).query(redis).unwrap();
+    if job.gone {
+        assert!(fields.is_empty(), "{} is still there after {command:?}", job.id);
+        return;
+    }
     let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
     assert_eq!(field("state"), job.state.as_str(), "{} after {command:?}", job.id);
     let count = |name| fields.get(name).cloned().unwrap_or_else(|| "0".to_owned());
@@ -109,6 +113,19 @@ pub(super) fn same_stream(
         let data: serde_json::Value = serde_json::from_str(event.data).expect("JSON");
         assert_eq!(data["job"], event.job);
     }
+}
+
+/// Compares a session's last frame with the one expected, if any.
+pub(super) fn same_last(
+    redis: &mut Connection,
+    session: &SessionId,
+    expected: Option<&str>,
+    command: &Command,
+) {
+    let all: HashMap<String, String> =
+        redis::cmd("HGETALL").arg(format!("{ROOT}last:{session}")).query(redis).unwrap();
+    let expected = expected.map(|kept| ("builtin".to_owned(), kept.to_owned()));
+    assert_eq!(all, expected.into_iter().collect(), "last of {session} after {command:?}");
 }
 
 /// Checks the structures against each other and against the pure side; gives the load.
@@ -173,7 +190,8 @@ pub(super) fn check(
         );
         let must_start = job.state == State::Queued && job.run_by.is_some();
         assert_eq!(deadline.contains(id), must_start, "deadline of {job:?} after {command:?}");
-        assert_eq!(dead.contains(id), job.state == State::Failed, "dead letter after {command:?}");
+        let failed = job.found() == Some(State::Failed);
+        assert_eq!(dead.contains(id), failed, "dead letter after {command:?}");
     }
     check_types(redis);
     load

@@ -18,7 +18,7 @@ use framewire_shared::domain::{
 };
 use framewire_shared::store::caps::Capped;
 use framewire_shared::store::codec::{
-    Cancel, Claim, Completed, Failed, Noted, Released, Renewal, Retried, Submitted,
+    Cancel, Claim, Completed, Deleted, Failed, Noted, Released, Renewal, Retried, Submitted,
 };
 use framewire_shared::store::queue::{Lease, Submission};
 use framewire_shared::store::{QueueOptions, Store};
@@ -52,6 +52,8 @@ enum Command {
     Cancel { job: usize },
     CancelledByWorker { job: usize, stale: bool },
     Retry { job: usize },
+    Delete { job: usize },
+    Finish { job: usize },
     Heartbeat { slots: u32 },
     Pass { ms: u64 },
     Sweep,
@@ -94,7 +96,9 @@ fn command() -> impl Strategy<Value = Command> {
         1 => (job.clone(), stale).prop_map(|(job, stale)| {
             Command::CancelledByWorker { job, stale }
         }),
-        2 => job.prop_map(|job| Command::Retry { job }),
+        2 => job.clone().prop_map(|job| Command::Retry { job }),
+        3 => job.clone().prop_map(|job| Command::Delete { job }),
+        4 => job.prop_map(|job| Command::Finish { job }),
         3 => (0..8_u32).prop_map(|slots| Command::Heartbeat { slots }),
         4 => (1..9_000_u64).prop_map(|ms| Command::Pass { ms }),
         4 => Just(Command::Sweep),
@@ -233,6 +237,7 @@ impl World {
                             job.cancel_requested = true;
                             Cancel::Cancelling
                         }
+                        _ if job.gone => Cancel::Missing,
                         state => Cancel::Ended(state),
                     };
                     assert_eq!(real, expected);
@@ -245,9 +250,32 @@ impl World {
                     let state = job.state;
                     let expected = match job.go(Verb::Retry) {
                         true => Retried::Queued(job.retry_count),
+                        false if job.gone => Retried::Missing,
                         false => Retried::Refused(state),
                     };
                     assert_eq!(real, expected);
+                }
+            }
+            Command::Delete { job } => {
+                if let Some((index, lease)) = self.lease(job, false) {
+                    let session = self.pure.jobs[index].session.clone();
+                    let real = self.store.delete(&lease.job, &session).await.unwrap();
+                    let expected = match self.pure.jobs[index].found() {
+                        None => Deleted::Missing,
+                        Some(_) if self.pure.delete(index) => Deleted::Deleted,
+                        Some(state) => Deleted::Refused(state),
+                    };
+                    assert_eq!(real, expected);
+                }
+            }
+            // Three steps of one job in a row would hardly ever be drawn.
+            Command::Finish { job } => {
+                for command in [
+                    Command::Advance { job, uploading: false, stale: false },
+                    Command::Advance { job, uploading: true, stale: false },
+                    Command::Complete { job, stale: false },
+                ] {
+                    self.fenced_step(&command).await;
                 }
             }
             _ => self.fenced_step(command).await,
@@ -273,7 +301,7 @@ impl World {
         let now = self.pure.now;
         let job = &mut self.pure.jobs[index];
         let (state, owned) = (job.state, !stale && job.state.is_running());
-        let lost = Some(state);
+        let lost = job.found();
         let asked = if job.cancel_requested { Noted::Cancel } else { Noted::Noted };
         match *command {
             Command::Advance { uploading, .. } => {
@@ -328,9 +356,14 @@ impl World {
                 let frames = [frame(&lease, 0)];
                 let real = self.store.complete(&lease, &frames, ms, ms).await.unwrap();
                 let expected = match owned {
-                    _ if !stale && state == State::Completed => Completed::Completed,
+                    _ if !stale && lost == Some(State::Completed) => Completed::Completed,
                     false => Completed::Lost(lost),
-                    true if job.go(Verb::Complete) => Completed::Completed,
+                    true if job.go(Verb::Complete) => {
+                        let expires_at = now + QueueOptions::default().retention.as_millis() as u64;
+                        let kept = format!("{expires_at} {}", frames[0].url);
+                        self.pure.last.insert(job.session.clone(), (job.id.clone(), kept));
+                        Completed::Completed
+                    }
                     true => Completed::Refused(state),
                 };
                 assert_eq!(real, expected);
@@ -375,7 +408,7 @@ impl World {
             Command::CancelledByWorker { .. } => {
                 let real = self.store.cancelled_by_worker(&lease).await.unwrap();
                 let expected = match owned {
-                    false => Cancel::Lost(state),
+                    false => lost.map_or(Cancel::Missing, Cancel::Lost),
                     true => {
                         job.go(Verb::Cancel);
                         Cancel::Cancelled
@@ -395,6 +428,7 @@ impl World {
         let new = Submission {
             id: &id,
             session: &session,
+            tenant: None,
             pool: &pool,
             model: "builtin",
             priority,
@@ -442,7 +476,7 @@ impl World {
             let Claim::Claimed(claimed) = real else { panic!("an admitted job was {real:?}") };
             assert_eq!((claimed.fence.0, claimed.attempt), (job.fence, job.attempt_count));
         } else {
-            assert_eq!(real, Claim::Gone(Some(job.state)));
+            assert_eq!(real, Claim::Gone(job.found()));
         }
     }
 
@@ -453,6 +487,8 @@ impl World {
         for session in &self.sessions {
             let expected = self.pure.events_of(session);
             invariants::same_stream(&mut self.redis, session, expected, command);
+            let last = self.pure.last.get(session).map(|(_, kept)| &**kept);
+            invariants::same_last(&mut self.redis, session, last, command);
         }
         self.before =
             invariants::check(&mut self.redis, &self.pure, &self.sessions, self.before, command);

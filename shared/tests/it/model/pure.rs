@@ -1,6 +1,6 @@
 //! The pure side of the model: the transition table, a clock, and the counts that go with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use framewire_shared::domain::job::after;
@@ -31,14 +31,21 @@ pub(crate) struct PureJob {
     pub(crate) lease_until: u64,
     pub(crate) locked_at: u64,
     pub(crate) run_by: Option<u64>,
+    /// Whether its owner has deleted it.
+    pub(crate) gone: bool,
     /// Types of the durable events it has left, oldest first.
     pub(crate) events: Vec<&'static str>,
 }
 
 impl PureJob {
+    /// Gives the state that a script finds; `None` if there is no such job any more.
+    pub(crate) fn found(&self) -> Option<State> {
+        (!self.gone).then_some(self.state)
+    }
+
     /// Takes an edge of the table, with what belongs to it; false where there is none.
     pub(crate) fn go(&mut self, verb: Verb) -> bool {
-        let Some(state) = after(self.state, verb) else {
+        let Some(state) = self.found().and_then(|state| after(state, verb)) else {
             return false;
         };
         self.state = state;
@@ -90,6 +97,8 @@ pub(crate) struct Pure {
     pub(crate) jobs: Vec<PureJob>,
     pub(crate) capacity: u32,
     pub(crate) caps: Caps,
+    /// The session's last frame: its job, and what is kept of it.
+    pub(crate) last: HashMap<SessionId, (JobId, String)>,
     heard_until: u64,
     /// Sessions that had a reader → when they are taken to have left.
     watched: BTreeMap<SessionId, u64>,
@@ -119,6 +128,7 @@ impl Pure {
             jobs: Vec::new(),
             capacity: 0,
             caps: Caps::default(),
+            last: HashMap::new(),
             heard_until: 0,
             watched: BTreeMap::new(),
             seen_at: 0,
@@ -181,9 +191,23 @@ impl Pure {
             cancel_requested: false,
             lease_until: 0,
             locked_at: 0,
+            gone: false,
             run_by: start_within.map(|wait| self.now + wait.as_millis() as u64),
             events: vec!["queued"],
         });
+    }
+
+    /// Deletes a job that has ended, and forgets that it was the last.
+    pub(crate) fn delete(&mut self, index: usize) -> bool {
+        let job = &mut self.jobs[index];
+        if job.gone || !job.state.is_terminal() {
+            return false;
+        }
+        job.gone = true;
+        if self.last.get(&job.session).is_some_and(|(last, _)| *last == job.id) {
+            self.last.remove(&job.session);
+        }
+        true
     }
 
     pub(crate) fn heartbeat(&mut self, slots: u32, life: Duration) {
