@@ -1,10 +1,15 @@
 //! Does to the stage what the schedule says, and looks after everybody meanwhile.
+//!
+//! It also kills whoever works on a deadly job, in the storm and after it. Whom a fault does not find
+//! (it is dead already, or not ready) is not counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::orders::DEADLY;
+use super::proxy::Link;
 use super::schedule::Fault;
 use super::stage::{Actor, Stage};
 use super::wire::Wire;
@@ -15,6 +20,10 @@ const TICK: Duration = Duration::from_millis(10);
 const LIE_IN_WAIT: Duration = Duration::from_millis(1_200);
 /// Longest wait to learn what a worker was at when it is killed; this blocks everything here.
 const ASK: Duration = Duration::from_millis(150);
+/// Time between two looks for somebody who works on a deadly job.
+const HUNT: Duration = Duration::from_millis(60);
+/// How a death by a deadly job is counted.
+const KILLED_BY_JOB: &str = "worker killed by its job";
 
 /// Lists the jobs that a worker holds.
 const HELD_BY: &str = "
@@ -24,20 +33,26 @@ for _, id in ipairs(redis.call('ZRANGE', 'fw:{c0}:lease:default', 0, -1)) do
 end
 return held";
 
-/// A worker that was killed over its work.
+/// Lists who works on a deadly job.
+const DOOMED: &str = "
+local doomed = {}
+for _, id in ipairs(redis.call('ZRANGE', 'fw:{c0}:lease:default', 0, -1)) do
+  local f = redis.call('HMGET', 'fw:{c0}:job:' .. id, 'locked_by', 'input')
+  if f[1] and f[2] and string.find(f[2], ARGV[1], 1, true) then doomed[#doomed + 1] = f[1] end
+end
+return doomed";
+
+/// A process that was ended, by whom its work has to go on.
 #[derive(Debug, Clone)]
-pub(super) struct Kill {
+pub(super) struct Strike {
+    /// What was done, in the words of the report.
+    pub(super) fault: &'static str,
     /// Epoch milliseconds.
     pub(super) at: u64,
+    /// The number of the worker or gateway.
+    pub(super) number: usize,
+    /// What a worker held in that moment.
     pub(super) jobs: Vec<String>,
-}
-
-/// What has been done.
-#[derive(Debug, Default)]
-pub(super) struct Struck {
-    /// How often each kind of fault hit.
-    pub(super) counts: BTreeMap<&'static str, u32>,
-    pub(super) kills: Vec<Kill>,
 }
 
 /// What ends a fault on a link.
@@ -46,87 +61,149 @@ enum Relief {
     Hasten,
 }
 
-/// Lets the faults happen; returns when the time is over.
-pub(super) async fn rage(
-    stage: &mut Stage,
-    faults: Vec<(u64, Fault)>,
-    socket: &Path,
-    until: Instant,
-) -> io::Result<Struck> {
-    let began_at = Instant::now();
-    let mut struck = Struck::default();
-    let mut wire = Wire::new(socket, ASK);
-    let mut faults = faults.into_iter().peekable();
-    let mut reliefs: Vec<(Instant, usize, Relief)> = Vec::new();
-    let mut knives: Vec<(Instant, usize)> = Vec::new();
-    while Instant::now() < until {
-        stage.tend()?;
-        let now = Instant::now();
-        reliefs.retain(|(at, link, relief)| {
-            if *at <= now
-                && let Some(link) = stage.link(*link)
-            {
-                match relief {
-                    Relief::Accept => link.accept(),
-                    Relief::Hasten => link.slow(Duration::ZERO),
+/// The storm, and what it has done.
+pub(super) struct Storm {
+    wire: Wire,
+    hunted_at: Instant,
+    /// How often each kind of fault hit.
+    pub(super) counts: BTreeMap<&'static str, u32>,
+    pub(super) strikes: Vec<Strike>,
+}
+
+impl Storm {
+    /// Makes one over the Redis at this socket.
+    pub(super) fn new(socket: &Path) -> Self {
+        Self {
+            wire: Wire::new(socket, ASK),
+            hunted_at: Instant::now(),
+            counts: BTreeMap::new(),
+            strikes: Vec::new(),
+        }
+    }
+
+    /// Lets the faults happen; returns when the time is over.
+    pub(super) async fn rage(
+        &mut self,
+        stage: &mut Stage,
+        faults: Vec<(u64, Fault)>,
+        until: Instant,
+    ) -> io::Result<()> {
+        let began_at = Instant::now();
+        let mut faults = faults.into_iter().peekable();
+        let mut reliefs: Vec<(Instant, usize, Relief)> = Vec::new();
+        let mut knives: Vec<(Instant, usize, Fault)> = Vec::new();
+        while Instant::now() < until {
+            stage.tend()?;
+            self.hunt(stage);
+            let now = Instant::now();
+            reliefs.retain(|(at, link, relief)| {
+                if *at <= now
+                    && let Some(link) = stage.link(*link)
+                {
+                    match relief {
+                        Relief::Accept => link.accept(),
+                        Relief::Hasten => link.slow(Duration::ZERO),
+                    }
+                }
+                *at > now
+            });
+            let elapsed_ms = began_at.elapsed().as_millis() as u64;
+            while let Some((_, fault)) = faults.next_if(|(at, _)| *at <= elapsed_ms) {
+                match fault {
+                    Fault::KillWorker(number) | Fault::DrainWorker(number) => {
+                        knives.push((now + LIE_IN_WAIT, number, fault));
+                    }
+                    _ => reliefs.extend(self.strike(stage, &fault, Vec::new())),
                 }
             }
-            *at > now
-        });
-        let elapsed_ms = began_at.elapsed().as_millis() as u64;
-        while let Some((_, fault)) = faults.next_if(|(at, _)| *at <= elapsed_ms) {
-            *struck.counts.entry(fault.kind()).or_default() += 1;
-            match fault {
-                Fault::KillWorker(number) => knives.push((now + LIE_IN_WAIT, number)),
-                _ => reliefs.extend(strike(stage, &fault, now)),
+            knives.retain(|(at, number, fault)| {
+                let jobs = self.held_by(stage, *number);
+                let falls = !jobs.is_empty() || *at <= now;
+                if falls {
+                    self.strike(stage, fault, jobs);
+                }
+                !falls
+            });
+            tokio::time::sleep(TICK).await;
+        }
+        Ok(())
+    }
+
+    /// Kills whoever works on a deadly job.
+    pub(super) fn hunt(&mut self, stage: &mut Stage) {
+        if !stage.redis.is_awake() || self.hunted_at.elapsed() < HUNT {
+            return;
+        }
+        self.hunted_at = Instant::now();
+        // Unreachable now, reachable later.
+        let Ok(doomed) = self.wire.eval(DOOMED, &[DEADLY]) else {
+            return;
+        };
+        let doomed: HashSet<&str> = doomed.list().iter().map(|worker| worker.text()).collect();
+        for number in 0..stage.workers.len() {
+            let title = stage.workers[number].title();
+            if title.is_some_and(|title| doomed.contains(title.as_str())) {
+                let jobs = self.held_by(stage, number);
+                if stage.workers[number].kill(Duration::ZERO) {
+                    self.note(KILLED_BY_JOB, number, jobs);
+                }
             }
         }
-        knives.retain(|(at, number)| {
-            let kill = holding(stage, *number, &mut wire);
-            let falls = kill.is_some() || *at <= now;
-            if falls {
-                struck.kills.extend(kill);
-                strike(stage, &Fault::KillWorker(*number), now);
+    }
+
+    /// Learns what a worker is at.
+    fn held_by(&mut self, stage: &mut Stage, number: usize) -> Vec<String> {
+        let worker = &mut stage.workers[number];
+        let Some(title) = worker.title().filter(|_| worker.is_awake() && stage.redis.is_awake())
+        else {
+            return Vec::new();
+        };
+        let held = self.wire.eval(HELD_BY, &[&title]);
+        let held = held.iter().flat_map(|held| held.list());
+        held.map(|job| job.text().to_owned()).collect()
+    }
+
+    fn note(&mut self, fault: &'static str, number: usize, jobs: Vec<String>) {
+        *self.counts.entry(fault).or_default() += 1;
+        self.strikes.push(Strike { fault, at: epoch_ms(), number, jobs });
+    }
+
+    /// Does it, and notes it if it hit somebody.
+    fn strike(
+        &mut self,
+        stage: &mut Stage,
+        fault: &Fault,
+        jobs: Vec<String>,
+    ) -> Option<(Instant, usize, Relief)> {
+        let ms = Duration::from_millis;
+        let number = fault.target();
+        let later = |length, relief| Some((Instant::now() + ms(length), number, relief));
+        let mut relief = None;
+        let hits = match *fault {
+            Fault::KillWorker(_) => stage.workers[number].kill(Duration::ZERO),
+            Fault::DrainWorker(_) => stage.workers[number].ask_to_leave(),
+            Fault::StopWorker(_, length) => stage.workers[number].pause(ms(length)),
+            Fault::KillGateway(_) => stage.gateways[number].kill(Duration::ZERO),
+            Fault::DrainGateway(_) => stage.gateways[number].ask_to_leave(),
+            Fault::StopGateway(_, length) => stage.gateways[number].pause(ms(length)),
+            Fault::KillRedis(down) => stage.redis.kill(ms(down)),
+            Fault::StopRedis(length) => stage.redis.pause(ms(length)),
+            Fault::Cut(_, length) => {
+                relief = later(length, Relief::Accept);
+                stage.link(number).map(Link::cut).is_some()
             }
-            !falls
-        });
-        tokio::time::sleep(TICK).await;
-    }
-    Ok(struck)
-}
-
-/// Learns what a worker is at, right before it is killed.
-fn holding(stage: &Stage, number: usize, wire: &mut Wire) -> Option<Kill> {
-    let worker = stage.workers.get(number)?;
-    if !stage.redis.is_awake() || !worker.is_awake() {
-        return None;
-    }
-    let held = wire.eval(HELD_BY, &[&worker.worker_id()?]).ok()?;
-    let jobs: Vec<String> = held.list().iter().map(|job| job.text().to_owned()).collect();
-    (!jobs.is_empty()).then(|| Kill { at: epoch_ms(), jobs })
-}
-
-fn strike(stage: &mut Stage, fault: &Fault, now: Instant) -> Option<(Instant, usize, Relief)> {
-    let ms = Duration::from_millis;
-    match *fault {
-        Fault::KillWorker(number) => stage.workers[number].kill(Duration::ZERO),
-        Fault::StopWorker(number, length) => stage.workers[number].pause(ms(length)),
-        Fault::KillGateway(number) => stage.gateways[number].kill(Duration::ZERO),
-        Fault::StopGateway(number, length) => stage.gateways[number].pause(ms(length)),
-        Fault::KillRedis(down) => stage.redis.kill(ms(down)),
-        Fault::StopRedis(length) => stage.redis.pause(ms(length)),
-        Fault::Cut(link, length) => {
-            stage.link(link)?.cut();
-            return Some((now + ms(length), link, Relief::Accept));
+            Fault::Tear(_) => stage.link(number).map(Link::tear).is_some(),
+            Fault::Swallow(_, side) => stage.link(number).map(|it| it.swallow(side)).is_some(),
+            Fault::Delay(_, delay, length) => {
+                relief = later(length, Relief::Hasten);
+                stage.link(number).map(|it| it.slow(ms(delay))).is_some()
+            }
+        };
+        if hits {
+            self.note(fault.kind(), number, jobs);
         }
-        Fault::Tear(link) => stage.link(link)?.tear(),
-        Fault::Swallow(link, side) => stage.link(link)?.swallow(side),
-        Fault::Delay(link, delay, length) => {
-            stage.link(link)?.slow(ms(delay));
-            return Some((now + ms(length), link, Relief::Hasten));
-        }
+        relief
     }
-    None
 }
 
 /// Ends all faults. Half-open connections stay as they are, unless they are cut here: nobody tells
