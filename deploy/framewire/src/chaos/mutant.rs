@@ -2,9 +2,10 @@
 //!
 //! The protections stand in the scripts, which are compiled in, and no build can switch them off. So
 //! the proxy between a process and Redis respells them: where a script is loaded, one of its lines
-//! becomes another, and calls of the script are sent to what became of it. A run with any of these
-//! must end with a finding; one that does not would prove that a clean run proves nothing. What a
-//! gateway checks by itself is taken away by the `forger`, in the same place.
+//! becomes another, and calls of the script are sent to what became of it; the process hears the
+//! digest that it expects. A run with any of these must end with a finding; one that does not would
+//! prove that a clean run proves nothing. What a gateway checks by itself is taken away by the
+//! `forger`, in the same place.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -75,8 +76,10 @@ impl Weaken {
     /// Gives how many jobs and seconds show that it is missing.
     pub(super) fn size(self) -> (u32, u64) {
         match self {
-            // Few answers get lost in a way that matters, and a session must pile up.
-            Self::Repeat | Self::Depth => (400, 10),
+            // Few answers get lost in a way that matters; queues must pile up.
+            Self::Repeat | Self::Depth | Self::Deadline => (400, 10),
+            // A worker must come back while its heir is still at work.
+            Self::Fence => (160, 15),
             _ => (80, 10),
         }
     }
@@ -117,31 +120,38 @@ impl Mutant {
                 let mut forger = Forger::default();
                 Some(Box::new(move |read| forger.tamper(read)))
             }
-            (Side::Requests, weaken) if weaken != Weaken::Offset => {
+            (_, Weaken::Offset) => None,
+            (side, _) => {
                 let mut respeller = Respeller { mutant: self.clone(), whole: Whole::default() };
-                Some(Box::new(move |read| respeller.tamper(read)))
+                Some(Box::new(move |read| respeller.tamper(read, side)))
             }
-            _ => None,
         }
     }
 }
 
-/// Changes one connection's requests.
+/// Changes what is said on one direction of a connection.
 struct Respeller {
     mutant: Mutant,
     whole: Whole,
 }
 
 impl Respeller {
-    /// Takes bytes as they come; gives what goes on instead, whole requests only.
-    fn tamper(&mut self, read: &[u8]) -> Vec<u8> {
-        let requests = self.whole.take(read).into_iter();
-        requests.flat_map(|request| self.respell(&request).unwrap_or(request)).collect()
+    /// Takes bytes as they come; gives what goes on instead, whole requests or answers only.
+    fn tamper(&mut self, read: &[u8], side: Side) -> Vec<u8> {
+        let mut out = Vec::new();
+        for said in self.whole.take(read) {
+            let other = match side {
+                Side::Requests => self.ask(&said),
+                _ => self.answer(&said),
+            };
+            out.extend(other.unwrap_or(said));
+        }
+        out
     }
 
     /// Gives another request; `None` for one that stays as it is.
-    fn respell(&self, bytes: &[u8]) -> Option<Vec<u8>> {
-        let mut words = words(bytes)?;
+    fn ask(&self, said: &[u8]) -> Option<Vec<u8>> {
+        let mut words = words(said)?;
         let mut digests = self.mutant.digests.lock().unwrap_or_else(PoisonError::into_inner);
         match words[..] {
             ["SCRIPT", "LOAD", text] => {
@@ -159,6 +169,14 @@ impl Respeller {
             }
             _ => None,
         }
+    }
+
+    /// Gives the answer to the loading of a script the digest that is expected.
+    fn answer(&self, said: &[u8]) -> Option<Vec<u8>> {
+        let other = std::str::from_utf8(said).ok()?.strip_prefix("$40\r\n")?.trim_end();
+        let digests = self.mutant.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        let (known, _) = digests.iter().find(|(_, its)| *its == other)?;
+        Some(format!("$40\r\n{known}\r\n").into_bytes())
     }
 }
 
@@ -204,5 +222,8 @@ mod tests {
         let mut respeller = mutant.tamper(Side::Requests).unwrap();
         let called = respeller(&request(&["EVALSHA", &digest(text), "1"]));
         assert_eq!(called, request(&["EVALSHA", &digest(other), "1"]));
+        let mut answers = mutant.tamper(Side::Answers).unwrap();
+        let answer = |text: &str| format!("$40\r\n{}\r\n", digest(text)).into_bytes();
+        assert_eq!(answers(&answer(other)), answer(text));
     }
 }

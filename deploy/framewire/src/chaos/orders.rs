@@ -14,6 +14,8 @@ pub(super) const SESSIONS: usize = 5;
 pub(super) const DEADLY: &str = "deadly";
 /// One of so many jobs is deadly, and which: even a small run has one.
 const DEADLY_EVERY: (u32, u32) = (250, 3);
+/// Of a hundred jobs, so many take seconds.
+const SLOW_PERCENT: u64 = 3;
 
 /// What goes wrong with a job by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +100,8 @@ fn order(dice: &mut Dice, number: u32, within_ms: u64) -> Order {
     };
     let keyed = dice.chance(70);
     let is_deadly = trouble == Trouble::Deadly;
+    // Slow enough that an heir is still at it when the worker comes back from a long pause.
+    let is_slow = dice.chance(SLOW_PERCENT);
     let cancels = matches!(trouble, Trouble::None | Trouble::Temporary(_)) && dice.chance(12);
     let hurries = trouble == Trouble::None && !cancels && dice.chance(8);
     Order {
@@ -108,9 +112,13 @@ fn order(dice: &mut Dice, number: u32, within_ms: u64) -> Order {
             true => "high",
             false => ["high", "normal", "normal", "low"][dice.below(4)],
         },
-        // Long enough for whoever lies in wait for its workers.
+        // A deadly one is long enough for whoever lies in wait for its workers.
         steps: if is_deadly { 10 } else { dice.between(1, 4) },
-        step_ms: if is_deadly { 400 } else { dice.between(0, 60) },
+        step_ms: match (is_deadly, is_slow) {
+            (true, _) => 400,
+            (false, true) => dice.between(500, 900),
+            (false, false) => dice.between(0, 60),
+        },
         seed: u64::from(number) + 1,
         trouble,
         key: keyed.then(|| format!("order-{number}")),

@@ -26,7 +26,7 @@ const READERS: usize = 2;
 /// How long users insist after the storm, beside its own length again.
 const INSIST: Duration = Duration::from_secs(60);
 /// The same where a protection is missing, and some orders may never be accepted.
-const INSIST_WEAKENED: Duration = Duration::from_secs(5);
+const INSIST_WEAKENED: Duration = Duration::from_secs(30);
 /// How long the jobs may take that were accepted last.
 const LAST_JOBS: Duration = Duration::from_secs(40);
 /// Jobs are stuck when nothing at all happens for so long: longer than leases, retries and watchdogs.

@@ -2,8 +2,8 @@
 //!
 //! Each kind of fault has a mean time between two of them; the first comes somewhere within the
 //! first, so a short storm has most kinds too. Now and then there is a rolling restart, which asks
-//! everybody to leave, one after the other. Pauses reach from shorter than a lease to longer than
-//! two, so that some of those who are paused come back as zombies.
+//! everybody to leave, one after the other. Pauses reach from shorter than a lease to much longer, so
+//! that some of those who are paused come back as zombies.
 
 use super::dice::Dice;
 use super::proxy::Side;
@@ -101,7 +101,7 @@ impl Cast {
 const KINDS: [Kind; 12] = [
     (3_000, |dice, cast| Fault::KillWorker(dice.below(cast.workers))),
     (3_500, |dice, cast| {
-        Fault::StopWorker(dice.below(cast.workers), dice.between(200, LEASE_MS * 2))
+        Fault::StopWorker(dice.below(cast.workers), dice.between(200, LEASE_MS * 3))
     }),
     (5_000, |dice, cast| Fault::DrainWorker(dice.below(cast.workers))),
     (6_000, |dice, cast| Fault::KillGateway(dice.below(cast.gateways))),

@@ -16,7 +16,7 @@ use super::wire::Wire;
 
 /// Time between two looks at who is due for what.
 const TICK: Duration = Duration::from_millis(10);
-/// How long a knife waits for its worker to have a job: one that has none loses nothing.
+/// How long a knife waits for its worker to have a job: nothing happens to one that has none.
 const LIE_IN_WAIT: Duration = Duration::from_millis(1_200);
 /// Longest wait to learn what a worker was at when it is killed; this blocks everything here.
 const ASK: Duration = Duration::from_millis(150);
@@ -110,7 +110,9 @@ impl Storm {
             let elapsed_ms = began_at.elapsed().as_millis() as u64;
             while let Some((_, fault)) = faults.next_if(|(at, _)| *at <= elapsed_ms) {
                 match fault {
-                    Fault::KillWorker(number) | Fault::DrainWorker(number) => {
+                    Fault::KillWorker(number)
+                    | Fault::DrainWorker(number)
+                    | Fault::StopWorker(number, _) => {
                         knives.push((now + LIE_IN_WAIT, number, fault));
                     }
                     _ => reliefs.extend(self.strike(stage, &fault, Vec::new())),

@@ -238,6 +238,9 @@ impl Log {
             fault = gone("events that were there are gone");
             self.entries.truncate(head as usize);
         }
+        if head.saturating_sub(known) > news.len() as u64 {
+            fault = gone("more came between two looks than the list keeps");
+        }
         if self.entries.is_empty() && head == 0 {
             nonce.clone_into(&mut self.nonce);
             return fault;
