@@ -47,6 +47,8 @@ mod findings;
 mod life;
 // Compares the books.
 mod verdict;
+// How soon things went on, how long they waited.
+mod measures;
 // The run in numbers.
 mod report;
 
@@ -57,10 +59,10 @@ use clap::ValueEnum;
 
 use self::dice::Dice;
 use self::findings::{Findings, Kind};
+use self::measures::Times;
 use self::mutant::{Mutant, Weaken};
 use self::report::Report;
 use self::user::{Promise, Town};
-use self::verdict::Times;
 use self::wire::Wire;
 use self::witness::{Entry, Seen, Witness};
 use crate::console;
@@ -281,8 +283,8 @@ async fn hold(args: &ChaosArgs, seed: u64, data: &DataDir) -> Result<Report, Cha
 
 /// Counts what is worth a number.
 fn count(report: &mut Report, books: play::Books, records: &[inventory::Record], seen: &Seen) {
-    report.recoveries = verdict::recoveries(&books.storm.strikes, &books.pulses, seen);
-    report.waits = verdict::waits(seen);
+    report.recoveries = measures::recoveries(&books.storm.strikes, &books.pulses, seen);
+    report.waits = measures::waits(seen);
     let times = |time: fn(&Promise) -> Option<Duration>| -> Vec<u64> {
         let times = books.promises.iter().filter_map(time);
         times.map(|time| time.as_millis() as u64).collect()
@@ -296,7 +298,7 @@ fn count(report: &mut Report, books: play::Books, records: &[inventory::Record],
     for times in report.recoveries.values_mut().chain(report.waits.values_mut()) {
         times.sort_unstable();
     }
-    report.estimates = verdict::estimates(&books.promises, seen);
+    report.estimates = measures::estimates(&books.promises, seen);
     report.ordered = books.promises.len();
     report.accepted = books.promises.iter().filter(|it| !it.ids.is_empty()).count();
     report.unknown = books.promises.iter().map(|promise| promise.unknown).sum();

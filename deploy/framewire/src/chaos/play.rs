@@ -23,8 +23,9 @@ use super::{ChaosArgs, ChaosError, orders, pulse, reader, schedule, storm};
 
 /// Readers of each session.
 const READERS: usize = 2;
-/// How long users insist after the storm, beside its own length again.
-const INSIST: Duration = Duration::from_secs(60);
+/// How long users insist after the storm, beside its own length again; much longer than they need
+/// unless others use the machine.
+const INSIST: Duration = Duration::from_secs(900);
 /// The same where a protection is missing, and some orders may never be accepted.
 const INSIST_WEAKENED: Duration = Duration::from_secs(30);
 /// How long the jobs may take that were accepted last.

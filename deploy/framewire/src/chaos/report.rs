@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::findings::{Findings, Kind};
-use super::verdict::{Estimates, Times};
+use super::measures::{Estimates, Times};
 
 /// Everything that is reported.
 #[derive(Debug, Default)]
