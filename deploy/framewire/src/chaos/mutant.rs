@@ -79,7 +79,7 @@ impl Weaken {
             // Few answers get lost in a way that matters; queues must pile up.
             Self::Repeat | Self::Depth | Self::Deadline => (400, 10),
             // A worker must come back while its heir is still at work.
-            Self::Fence => (160, 15),
+            Self::Fence => (300, 30),
             _ => (80, 10),
         }
     }

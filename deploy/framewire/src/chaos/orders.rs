@@ -10,8 +10,9 @@ use super::dice::Dice;
 
 /// Sessions; the first is the greedy one.
 pub(super) const SESSIONS: usize = 5;
-/// What the prompt of a deadly job begins with.
+/// What the prompts of deadly and of slow jobs begin with.
 pub(super) const DEADLY: &str = "deadly";
+pub(super) const SLOW: &str = "slow";
 /// One of so many jobs is deadly, and which: even a small run has one.
 const DEADLY_EVERY: (u32, u32) = (250, 3);
 /// Of a hundred jobs, so many take seconds.
@@ -38,6 +39,7 @@ pub(super) struct Order {
     priority: &'static str,
     steps: u64,
     step_ms: u64,
+    is_slow: bool,
     seed: u64,
     pub(super) trouble: Trouble,
     /// Its Idempotency-Key; one without is not sent again when nobody knows what became of it.
@@ -57,7 +59,11 @@ pub(super) struct Order {
 impl Order {
     /// Gives the body of its request.
     pub(super) fn body(&self) -> Value {
-        let kind = if self.trouble == Trouble::Deadly { DEADLY } else { "job" };
+        let kind = match self.trouble {
+            Trouble::Deadly => DEADLY,
+            _ if self.is_slow => SLOW,
+            _ => "job",
+        };
         let mut input = json!({
             "prompt": format!("{kind} {}", self.seed), "width": 64, "height": 64,
             "steps": self.steps, "step_ms": self.step_ms, "seed": self.seed,
@@ -113,12 +119,17 @@ fn order(dice: &mut Dice, number: u32, within_ms: u64) -> Order {
             false => ["high", "normal", "normal", "low"][dice.below(4)],
         },
         // A deadly one is long enough for whoever lies in wait for its workers.
-        steps: if is_deadly { 10 } else { dice.between(1, 4) },
+        steps: match (is_deadly, is_slow) {
+            (true, _) => 10,
+            (false, true) => 4,
+            (false, false) => dice.between(1, 4),
+        },
         step_ms: match (is_deadly, is_slow) {
             (true, _) => 400,
-            (false, true) => dice.between(500, 900),
+            (false, true) => dice.between(600, 900),
             (false, false) => dice.between(0, 60),
         },
+        is_slow,
         seed: u64::from(number) + 1,
         trouble,
         key: keyed.then(|| format!("order-{number}")),

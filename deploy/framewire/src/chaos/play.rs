@@ -33,7 +33,7 @@ const LAST_JOBS: Duration = Duration::from_secs(40);
 /// Jobs are stuck when nothing at all happens for so long: longer than leases, retries and watchdogs.
 const STUCK: Duration = Duration::from_secs(10);
 /// The same where a protection is missing, and being stuck is what is expected.
-const STUCK_WEAKENED: Duration = Duration::from_secs(5);
+const STUCK_WEAKENED: Duration = Duration::from_secs(8);
 /// A storm this long is followed by a calm in which half-open connections must be found out.
 const LONG_STORM: Duration = Duration::from_secs(30);
 

@@ -101,7 +101,12 @@ impl Cast {
 const KINDS: [Kind; 12] = [
     (3_000, |dice, cast| Fault::KillWorker(dice.below(cast.workers))),
     (3_500, |dice, cast| {
-        Fault::StopWorker(dice.below(cast.workers), dice.between(200, LEASE_MS * 3))
+        // Half of them long enough for an heir to have begun.
+        let length = match dice.chance(50) {
+            true => dice.between(LEASE_MS * 2, LEASE_MS * 3),
+            false => dice.between(200, LEASE_MS),
+        };
+        Fault::StopWorker(dice.below(cast.workers), length)
     }),
     (5_000, |dice, cast| Fault::DrainWorker(dice.below(cast.workers))),
     (6_000, |dice, cast| Fault::KillGateway(dice.below(cast.gateways))),

@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::orders::DEADLY;
+use super::orders::{DEADLY, SLOW};
 use super::proxy::Link;
 use super::schedule::Fault;
 use super::stage::{Actor, Stage};
@@ -33,14 +33,14 @@ for _, id in ipairs(redis.call('ZRANGE', 'fw:{c0}:lease:default', 0, -1)) do
 end
 return held";
 
-/// Lists who works on a deadly job.
-const DOOMED: &str = "
-local doomed = {}
+/// Lists who works on a job with a prompt of this kind.
+const WORKING_ON: &str = "
+local workers = {}
 for _, id in ipairs(redis.call('ZRANGE', 'fw:{c0}:lease:default', 0, -1)) do
   local f = redis.call('HMGET', 'fw:{c0}:job:' .. id, 'locked_by', 'input')
-  if f[1] and f[2] and string.find(f[2], ARGV[1], 1, true) then doomed[#doomed + 1] = f[1] end
+  if f[1] and f[2] and string.find(f[2], ARGV[1], 1, true) then workers[#workers + 1] = f[1] end
 end
-return doomed";
+return workers";
 
 /// A process that was ended, by whom its work has to go on.
 #[derive(Debug, Clone)]
@@ -110,10 +110,14 @@ impl Storm {
             let elapsed_ms = began_at.elapsed().as_millis() as u64;
             while let Some((_, fault)) = faults.next_if(|(at, _)| *at <= elapsed_ms) {
                 match fault {
-                    Fault::KillWorker(number)
-                    | Fault::DrainWorker(number)
-                    | Fault::StopWorker(number, _) => {
+                    Fault::KillWorker(number) | Fault::DrainWorker(number) => {
                         knives.push((now + LIE_IN_WAIT, number, fault));
+                    }
+                    Fault::StopWorker(number, length) if stage.redis.is_awake() => {
+                        // It comes back as a zombie if its heir is still at work then.
+                        let slow = self.working_on(stage, SLOW).first().copied();
+                        let fault = Fault::StopWorker(slow.unwrap_or(number), length);
+                        reliefs.extend(self.strike(stage, &fault, Vec::new()));
                     }
                     _ => reliefs.extend(self.strike(stage, &fault, Vec::new())),
                 }
@@ -137,20 +141,25 @@ impl Storm {
             return;
         }
         self.hunted_at = Instant::now();
-        // Unreachable now, reachable later.
-        let Ok(doomed) = self.wire.eval(DOOMED, &[DEADLY]) else {
-            return;
-        };
-        let doomed: HashSet<&str> = doomed.list().iter().map(|worker| worker.text()).collect();
-        for number in 0..stage.workers.len() {
-            let title = stage.workers[number].title();
-            if title.is_some_and(|title| doomed.contains(title.as_str())) {
-                let jobs = self.held_by(stage, number);
-                if stage.workers[number].kill(Duration::ZERO) {
-                    self.note(KILLED_BY_JOB, number, jobs);
-                }
+        for number in self.working_on(stage, DEADLY) {
+            let jobs = self.held_by(stage, number);
+            if stage.workers[number].kill(Duration::ZERO) {
+                self.note(KILLED_BY_JOB, number, jobs);
             }
         }
+    }
+
+    /// Gives the numbers of those who work on jobs of this kind.
+    fn working_on(&mut self, stage: &mut Stage, kind: &str) -> Vec<usize> {
+        // Unreachable now, reachable later.
+        let found = self.wire.eval(WORKING_ON, &[kind]);
+        let found = found.iter().flat_map(|found| found.list());
+        let found: HashSet<&str> = found.map(|worker| worker.text()).collect();
+        let workers = stage.workers.iter_mut().enumerate();
+        let at_it = workers.filter_map(|(number, worker)| {
+            worker.title().filter(|title| found.contains(title.as_str())).map(|_| number)
+        });
+        at_it.collect()
     }
 
     /// Learns what a worker is at.
