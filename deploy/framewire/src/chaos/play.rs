@@ -23,15 +23,11 @@ use super::{ChaosArgs, ChaosError, orders, pulse, reader, schedule, storm};
 
 /// Readers of each session.
 const READERS: usize = 2;
-/// How long users insist after the storm, beside its own length again; much longer than they need
-/// unless others use the machine.
-const INSIST: Duration = Duration::from_secs(900);
-/// The same where a protection is missing, and some orders may never be accepted.
-const INSIST_WEAKENED: Duration = Duration::from_secs(30);
-/// How long the jobs may take that were accepted last.
-const LAST_JOBS: Duration = Duration::from_secs(40);
+/// Longest calm until users give up and jobs are taken as they are; only a machine that others use
+/// needs more than a fraction of it.
+const CALM: Duration = Duration::from_secs(1_200);
 /// Jobs are stuck when nothing at all happens for so long: longer than leases, retries and watchdogs.
-const STUCK: Duration = Duration::from_secs(10);
+const STUCK: Duration = Duration::from_secs(15);
 /// The same where a protection is missing, and being stuck is what is expected.
 const STUCK_WEAKENED: Duration = Duration::from_secs(8);
 /// A storm this long is followed by a calm in which half-open connections must be found out.
@@ -79,18 +75,15 @@ pub(super) async fn play(
     let gateways = places.gateways.iter().cloned();
     let pulses = gateways.map(|gateway| tokio::spawn(pulse::feel(gateway, stop.clone())));
     let pulses: Vec<_> = pulses.collect();
-    let (insist, stuck) = match args.weaken {
-        None => (INSIST + length, STUCK),
-        Some(_) => (INSIST_WEAKENED, STUCK_WEAKENED),
-    };
-    let load = tokio::spawn(order_all(orders, users.to_vec(), dice.fork(), over + insist));
+    let enough = CancellationToken::new();
+    let load = tokio::spawn(order_all(orders, users.to_vec(), dice.fork(), enough.clone()));
 
     let mut storm = Storm::new(&places.socket);
     storm.rage(stage, faults, over).await?;
     storm::calm(stage, length < LONG_STORM);
     let calm_at = Instant::now();
-    let limit = calm_at + insist + LAST_JOBS;
-    let promises = settle(stage, &mut storm, witness, load, stuck, limit).await?;
+    let stuck = if args.weaken.is_some() { STUCK_WEAKENED } else { STUCK };
+    let promises = settle(stage, &mut storm, witness, load, enough, stuck).await?;
     let settled_after = calm_at.elapsed();
 
     // A deaf connection that nobody cuts is found out by a probe after half a minute.
@@ -123,27 +116,29 @@ async fn order_all(
     orders: Vec<orders::Order>,
     users: Vec<User>,
     mut dice: Dice,
-    until: Instant,
+    enough: CancellationToken,
 ) -> Vec<Promise> {
     let began_at = tokio::time::Instant::now();
     let mut tasks = JoinSet::new();
     for order in orders {
         tokio::time::sleep_until(began_at + Duration::from_millis(order.at_ms)).await;
         let user = users[order.session].clone();
-        tasks.spawn(user.see_through(order, dice.fork(), until));
+        tasks.spawn(user.see_through(order, dice.fork(), enough.clone()));
     }
     tasks.join_all().await
 }
 
-/// Waits until every user is done and every job has ended, or nothing happens any more.
+/// Waits until every user is done and every job has ended, or nothing happens any more; then it is
+/// `enough` for the users too.
 async fn settle(
     stage: &mut Stage,
     storm: &mut Storm,
     witness: &Witness,
     mut load: tokio::task::JoinHandle<Vec<Promise>>,
+    enough: CancellationToken,
     patience: Duration,
-    limit: Instant,
 ) -> Result<Vec<Promise>, ChaosError> {
+    let limit = Instant::now() + CALM;
     let (mut promises, mut events, mut changed_at) = (None, 0, Instant::now());
     loop {
         stage.tend()?;
@@ -160,6 +155,9 @@ async fn settle(
             changed_at = Instant::now();
         }
         let stuck = changed_at.elapsed() > patience || Instant::now() > limit;
+        if stuck {
+            enough.cancel();
+        }
         if let Some(promises) = promises.take_if(|_| !unfinished || stuck) {
             return Ok(promises);
         }

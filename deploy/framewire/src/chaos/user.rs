@@ -14,6 +14,7 @@ use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::dice::Dice;
 use super::orders::{Order, Trouble};
@@ -116,8 +117,14 @@ pub(super) struct User {
 }
 
 impl User {
-    /// Sees an order through: submit, and what else its user does with it. Gives up at `until`.
-    pub(super) async fn see_through(self, order: Order, mut dice: Dice, until: Instant) -> Promise {
+    /// Sees an order through: submit, and what else its user does with it. Gives up when it is `enough`.
+    pub(super) async fn see_through(
+        self,
+        order: Order,
+        mut dice: Dice,
+        enough: CancellationToken,
+    ) -> Promise {
+        let enough = &enough;
         let mut promise = Promise {
             ids: Vec::new(),
             accepted_after: None,
@@ -133,13 +140,13 @@ impl User {
         let accepted = if order.twice {
             let (mut one, mut two, mut lost) = (dice.fork(), dice.fork(), 0);
             let (first, second) = tokio::join!(
-                self.submit(&order, &mut one, until, &mut promise.unknown),
-                self.submit(&order, &mut two, until, &mut lost)
+                self.submit(&order, &mut one, enough, &mut promise.unknown),
+                self.submit(&order, &mut two, enough, &mut lost)
             );
             promise.ids.extend(first.iter().zip(&second).map(|(_, second)| second.id.clone()));
             first.or(second)
         } else {
-            self.submit(&order, &mut dice, until, &mut promise.unknown).await
+            self.submit(&order, &mut dice, enough, &mut promise.unknown).await
         };
         drop(hand);
         let Some(accepted) = accepted else {
@@ -153,17 +160,17 @@ impl User {
         if let Some(after) = order.cancel_ms {
             tokio::time::sleep(Duration::from_millis(after)).await;
             promise.cancelled = true;
-            self.insist(&format!("/v1/jobs/{id}/cancel"), &[200], &mut dice, until).await;
+            self.insist(&format!("/v1/jobs/{id}/cancel"), &[200], &mut dice, enough).await;
         }
         if order.again {
-            let again = self.submit(&order, &mut dice, until, &mut promise.unknown).await;
+            let again = self.submit(&order, &mut dice, enough, &mut promise.unknown).await;
             promise.ids.extend(again.map(|accepted| accepted.id));
         }
         let may_fail = order.trouble == Trouble::Refused
             || order.cancel_ms.is_some()
             || order.start_within_s.is_some();
         if order.returns && may_fail {
-            self.retry(&id, &mut dice, until).await;
+            self.retry(&id, &mut dice, enough).await;
         }
         promise
     }
@@ -172,10 +179,10 @@ impl User {
         &self,
         order: &Order,
         dice: &mut Dice,
-        until: Instant,
+        enough: &CancellationToken,
         unknown: &mut u32,
     ) -> Option<Accepted> {
-        while Instant::now() < until {
+        while !enough.is_cancelled() {
             let url = self.town.url(dice, "/v1/jobs");
             let mut request = self.town.http.post(url).json(&order.body());
             if let Some(key) = &order.key {
@@ -207,16 +214,24 @@ impl User {
                 Reply::Unknown => *unknown += u32::from(order.key.is_none()),
                 Reply::Undone => {}
             }
-            tokio::time::sleep(wait.unwrap_or_default()).await;
-            pause(dice).await;
+            tokio::select! {
+                () = enough.cancelled() => {}
+                () = tokio::time::sleep(wait.unwrap_or_default()) => pause(dice).await,
+            }
         }
         None
     }
 
     /// Sends what may be sent any number of times until it has one of these statuses; gives whether
     /// it had.
-    async fn insist(&self, path: &str, wanted: &[u16], dice: &mut Dice, until: Instant) -> bool {
-        while Instant::now() < until {
+    async fn insist(
+        &self,
+        path: &str,
+        wanted: &[u16],
+        dice: &mut Dice,
+        enough: &CancellationToken,
+    ) -> bool {
+        while !enough.is_cancelled() {
             let url = self.town.url(dice, path);
             match self.send(self.town.http.post(url)).await {
                 Reply::Answer(status, ..) if wanted.contains(&status.as_u16()) => return true,
@@ -233,9 +248,9 @@ impl User {
     }
 
     /// Waits until a job has ended, and wants it tried again unless it completed.
-    async fn retry(&self, id: &str, dice: &mut Dice, until: Instant) {
+    async fn retry(&self, id: &str, dice: &mut Dice, enough: &CancellationToken) {
         let path = format!("/v1/jobs/{id}/retry");
-        while Instant::now() < until {
+        while !enough.is_cancelled() {
             let url = self.town.url(dice, &format!("/v1/jobs/{id}?wait=1"));
             match self.send(self.town.get(&url)).await {
                 Reply::Answer(status, job, _) if status == 200 => match job["status"].as_str() {
@@ -243,8 +258,8 @@ impl User {
                         // With an impatient double click: 409 is right for one of the two.
                         let (mut one, mut two) = (dice.fork(), dice.fork());
                         tokio::join!(
-                            self.insist(&path, &[202, 409], &mut one, until),
-                            self.insist(&path, &[202, 409], &mut two, until)
+                            self.insist(&path, &[202, 409], &mut one, enough),
+                            self.insist(&path, &[202, 409], &mut two, enough)
                         );
                         return;
                     }
