@@ -271,6 +271,7 @@ async fn hold(args: &ChaosArgs, seed: u64, data: &DataDir) -> Result<Report, Cha
         appendfsync: args.appendfsync.word(),
         storm: args.storm(),
         whole: whole.elapsed(),
+        processor: stage::processor_time(),
         frames: checked.frames,
         given_up: lives.iter().filter(|life| life.given_up).count(),
         missed_start: lives.iter().filter(|life| life.late_at.is_some()).count(),

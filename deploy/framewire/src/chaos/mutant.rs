@@ -76,10 +76,12 @@ impl Weaken {
     /// Gives how many jobs and seconds show that it is missing.
     pub(super) fn size(self) -> (u32, u64) {
         match self {
-            // Few answers get lost in a way that matters; queues must pile up.
-            Self::Repeat | Self::Depth | Self::Deadline => (400, 10),
+            // Few answers get lost in a way that matters.
+            Self::Repeat => (800, 20),
+            // Queues must pile up.
+            Self::Capacity | Self::Depth | Self::Deadline => (400, 10),
             // A worker must come back while its heir is still at work.
-            Self::Fence => (300, 30),
+            Self::Fence => (200, 15),
             _ => (80, 10),
         }
     }

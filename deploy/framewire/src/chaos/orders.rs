@@ -104,7 +104,7 @@ fn order(dice: &mut Dice, number: u32, within_ms: u64) -> Order {
         8..12 => Trouble::Refused,
         _ => Trouble::None,
     };
-    let keyed = dice.chance(70);
+    let keyed = dice.chance(60);
     let is_deadly = trouble == Trouble::Deadly;
     // Slow enough that an heir is still at it when the worker comes back from a long pause.
     let is_slow = dice.chance(SLOW_PERCENT);

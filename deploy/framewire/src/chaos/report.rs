@@ -19,6 +19,8 @@ pub(super) struct Report {
     pub(super) appendfsync: &'static str,
     pub(super) storm: Duration,
     pub(super) whole: Duration,
+    /// Processor time of all processes, which a busy machine does not change.
+    pub(super) processor: Duration,
     pub(super) ordered: usize,
     /// Orders that were answered with 202.
     pub(super) accepted: usize,
@@ -111,7 +113,15 @@ impl Report {
             row("seed", self.seed.to_string()),
             row("processes", self.processes.clone()),
             row("redis", format!("append-only file, appendfsync {}", self.appendfsync)),
-            row("time", format!("{}, of which {} storm", seconds(self.whole), seconds(self.storm))),
+            row(
+                "time",
+                format!(
+                    "{}, of which {} storm; {} of processors",
+                    seconds(self.whole),
+                    seconds(self.storm),
+                    seconds(self.processor)
+                ),
+            ),
         ];
         run.extend(self.weakened.iter().map(|what| row("missing protection", what.clone())));
         let mut done: Vec<_> =
@@ -198,6 +208,7 @@ impl Report {
             "appendfsync": self.appendfsync,
             "storm_ms": self.storm.as_millis() as u64,
             "whole_ms": self.whole.as_millis() as u64,
+            "processor_ms": self.processor.as_millis() as u64,
             "jobs": {
                 "ordered": self.ordered, "accepted": self.accepted, "unknown": self.unknown,
                 "all": self.jobs, "ends": self.ends, "losses": self.losses,

@@ -2,8 +2,7 @@
 //!
 //! Each kind of fault has a mean time between two of them; the first comes somewhere within the
 //! first, so a short storm has most kinds too. Now and then there is a rolling restart, which asks
-//! everybody to leave, one after the other. Pauses reach from shorter than a lease to much longer, so
-//! that some of those who are paused come back as zombies.
+//! everybody to leave, one after the other. Pauses reach from shorter than a lease to longer than two.
 
 use super::dice::Dice;
 use super::proxy::Side;
@@ -23,6 +22,8 @@ pub(super) enum Fault {
     KillWorker(usize),
     /// SIGSTOP of a worker, and SIGCONT after so many milliseconds.
     StopWorker(usize, u64),
+    /// SIGSTOP of a worker at a slow job, and SIGCONT when another has taken the job over.
+    HauntWorker(usize),
     /// SIGTERM of a worker, which drains and comes back.
     DrainWorker(usize),
     /// SIGKILL of a gateway.
@@ -54,6 +55,7 @@ impl Fault {
             Self::StopWorker(..) => "worker paused",
             Self::KillGateway(_) => "gateway killed",
             Self::DrainGateway(_) => "gateway drained",
+            Self::HauntWorker(_) => "worker back as a zombie",
             Self::StopGateway(..) => "gateway paused",
             Self::KillRedis(_) => "redis killed",
             Self::StopRedis(_) => "redis paused",
@@ -68,6 +70,7 @@ impl Fault {
     pub(super) fn target(&self) -> usize {
         match *self {
             Self::KillWorker(number)
+            | Self::HauntWorker(number)
             | Self::DrainWorker(number)
             | Self::StopWorker(number, _)
             | Self::KillGateway(number)
@@ -98,16 +101,12 @@ impl Cast {
     }
 }
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 13] = [
     (3_000, |dice, cast| Fault::KillWorker(dice.below(cast.workers))),
     (3_500, |dice, cast| {
-        // Half of them long enough for an heir to have begun.
-        let length = match dice.chance(50) {
-            true => dice.between(LEASE_MS * 2, LEASE_MS * 3),
-            false => dice.between(200, LEASE_MS),
-        };
-        Fault::StopWorker(dice.below(cast.workers), length)
+        Fault::StopWorker(dice.below(cast.workers), dice.between(200, LEASE_MS * 2))
     }),
+    (7_000, |dice, cast| Fault::HauntWorker(dice.below(cast.workers))),
     (5_000, |dice, cast| Fault::DrainWorker(dice.below(cast.workers))),
     (6_000, |dice, cast| Fault::KillGateway(dice.below(cast.gateways))),
     (9_000, |dice, cast| Fault::DrainGateway(dice.below(cast.gateways))),
@@ -117,7 +116,7 @@ const KINDS: [Kind; 12] = [
     (10_000, |dice, _| Fault::KillRedis(dice.between(0, 1_200))),
     (15_000, |dice, _| Fault::StopRedis(dice.between(100, 2_000))),
     (1_500, |dice, cast| Fault::Cut(cast.link(dice), dice.between(0, 400))),
-    (2_500, |dice, cast| Fault::Tear(cast.link(dice))),
+    (800, |dice, cast| Fault::Tear(cast.link(dice))),
     (2_000, |dice, cast| {
         let side = [Side::Requests, Side::Answers, Side::Both][dice.below(3)];
         Fault::Swallow(cast.link(dice), side)

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::time::TimeValLike;
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
@@ -257,4 +259,14 @@ impl Stage {
         }
         self.redis.leave().await;
     }
+}
+
+/// Gives the processor time that this process and everybody who has left the stage took.
+pub(super) fn processor_time() -> Duration {
+    let whose = [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN];
+    let used = whose.into_iter().filter_map(|who| getrusage(who).ok());
+    let ms: i64 = used
+        .map(|used| used.user_time().num_milliseconds() + used.system_time().num_milliseconds())
+        .sum();
+    Duration::from_millis(ms.unsigned_abs())
 }

@@ -3,7 +3,7 @@
 //! It also kills whoever works on a deadly job, in the storm and after it. Whom a fault does not find
 //! (it is dead already, or not ready) is not counted.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,7 +12,7 @@ use super::orders::{DEADLY, SLOW};
 use super::proxy::Link;
 use super::schedule::Fault;
 use super::stage::{Actor, Stage};
-use super::wire::Wire;
+use super::wire::{Answer, Wire};
 
 /// Time between two looks at who is due for what.
 const TICK: Duration = Duration::from_millis(10);
@@ -22,6 +22,8 @@ const LIE_IN_WAIT: Duration = Duration::from_millis(1_200);
 const ASK: Duration = Duration::from_millis(150);
 /// Time between two looks for somebody who works on a deadly job.
 const HUNT: Duration = Duration::from_millis(60);
+/// How long a worker is haunted for: how long it waits for a slow job, and then for its heir.
+const HAUNT: Duration = Duration::from_secs(5);
 /// How a death by a deadly job is counted.
 const KILLED_BY_JOB: &str = "worker killed by its job";
 
@@ -33,12 +35,15 @@ for _, id in ipairs(redis.call('ZRANGE', 'fw:{c0}:lease:default', 0, -1)) do
 end
 return held";
 
-/// Lists who works on a job with a prompt of this kind.
+/// Lists who works on jobs with a prompt of this kind: worker, job, worker, job…
 const WORKING_ON: &str = "
 local workers = {}
 for _, id in ipairs(redis.call('ZRANGE', 'fw:{c0}:lease:default', 0, -1)) do
   local f = redis.call('HMGET', 'fw:{c0}:job:' .. id, 'locked_by', 'input')
-  if f[1] and f[2] and string.find(f[2], ARGV[1], 1, true) then workers[#workers + 1] = f[1] end
+  if f[1] and f[2] and string.find(f[2], ARGV[1], 1, true) then
+    workers[#workers + 1] = f[1]
+    workers[#workers + 1] = id
+  end
 end
 return workers";
 
@@ -55,6 +60,13 @@ pub(super) struct Strike {
     pub(super) jobs: Vec<String>,
 }
 
+/// A paused worker whose job will get an heir.
+struct Ghost {
+    number: usize,
+    worker: String,
+    job: String,
+}
+
 /// What ends a fault on a link.
 enum Relief {
     Accept,
@@ -65,6 +77,7 @@ enum Relief {
 pub(super) struct Storm {
     wire: Wire,
     hunted_at: Instant,
+    ghosts: Vec<Ghost>,
     /// How often each kind of fault hit.
     pub(super) counts: BTreeMap<&'static str, u32>,
     pub(super) strikes: Vec<Strike>,
@@ -76,6 +89,7 @@ impl Storm {
         Self {
             wire: Wire::new(socket, ASK),
             hunted_at: Instant::now(),
+            ghosts: Vec::new(),
             counts: BTreeMap::new(),
             strikes: Vec::new(),
         }
@@ -113,16 +127,14 @@ impl Storm {
                     Fault::KillWorker(number) | Fault::DrainWorker(number) => {
                         knives.push((now + LIE_IN_WAIT, number, fault));
                     }
-                    Fault::StopWorker(number, length) if stage.redis.is_awake() => {
-                        // It comes back as a zombie if its heir is still at work then.
-                        let slow = self.working_on(stage, SLOW).first().copied();
-                        let fault = Fault::StopWorker(slow.unwrap_or(number), length);
-                        reliefs.extend(self.strike(stage, &fault, Vec::new()));
-                    }
+                    Fault::HauntWorker(number) => knives.push((now + HAUNT, number, fault)),
                     _ => reliefs.extend(self.strike(stage, &fault, Vec::new())),
                 }
             }
             knives.retain(|(at, number, fault)| {
+                if let Fault::HauntWorker(_) = fault {
+                    return *at > now && !(stage.redis.is_awake() && self.haunt(stage));
+                }
                 let jobs = self.held_by(stage, *number);
                 let falls = !jobs.is_empty() || *at <= now;
                 if falls {
@@ -141,25 +153,53 @@ impl Storm {
             return;
         }
         self.hunted_at = Instant::now();
-        for number in self.working_on(stage, DEADLY) {
+        for (number, _) in self.working_on(stage, DEADLY) {
             let jobs = self.held_by(stage, number);
             if stage.workers[number].kill(Duration::ZERO) {
                 self.note(KILLED_BY_JOB, number, jobs);
             }
         }
+        for ghost in std::mem::take(&mut self.ghosts) {
+            let key = format!("fw:{{c0}}:job:{}", ghost.job);
+            let owner = self.wire.call(&["HGET", &key, "locked_by"]);
+            if stage.workers[ghost.number].is_awake() {
+                continue;
+            }
+            if owner.is_ok_and(|owner| owner.text() != ghost.worker && !owner.text().is_empty()) {
+                stage.workers[ghost.number].resume();
+                self.note(Fault::HauntWorker(ghost.number).kind(), ghost.number, Vec::new());
+            } else {
+                self.ghosts.push(ghost);
+            }
+        }
     }
 
-    /// Gives the numbers of those who work on jobs of this kind.
-    fn working_on(&mut self, stage: &mut Stage, kind: &str) -> Vec<usize> {
+    /// Gives the numbers of those who work on jobs of this kind, each with the job.
+    fn working_on(&mut self, stage: &mut Stage, kind: &str) -> Vec<(usize, String)> {
         // Unreachable now, reachable later.
         let found = self.wire.eval(WORKING_ON, &[kind]);
-        let found = found.iter().flat_map(|found| found.list());
-        let found: HashSet<&str> = found.map(|worker| worker.text()).collect();
-        let workers = stage.workers.iter_mut().enumerate();
-        let at_it = workers.filter_map(|(number, worker)| {
-            worker.title().filter(|title| found.contains(title.as_str())).map(|_| number)
-        });
-        at_it.collect()
+        let found: Vec<&str> = found.iter().flat_map(Answer::list).map(Answer::text).collect();
+        let mut at_it = Vec::new();
+        for (number, worker) in stage.workers.iter_mut().enumerate() {
+            let title = worker.title();
+            let jobs = found.chunks_exact(2).filter(|pair| title.as_deref() == Some(pair[0]));
+            at_it.extend(jobs.map(|pair| (number, pair[1].to_owned())));
+        }
+        at_it
+    }
+
+    /// Pauses a worker at a slow job until the job has an heir; false if nobody is at one.
+    fn haunt(&mut self, stage: &mut Stage) -> bool {
+        for (number, job) in self.working_on(stage, SLOW) {
+            let worker = &mut stage.workers[number];
+            if let Some(title) = worker.title()
+                && worker.pause(HAUNT)
+            {
+                self.ghosts.push(Ghost { number, worker: title, job });
+                return true;
+            }
+        }
+        false
     }
 
     /// Learns what a worker is at.
@@ -170,7 +210,7 @@ impl Storm {
             return Vec::new();
         };
         let held = self.wire.eval(HELD_BY, &[&title]);
-        let held = held.iter().flat_map(|held| held.list());
+        let held = held.iter().flat_map(Answer::list);
         held.map(|job| job.text().to_owned()).collect()
     }
 
@@ -193,6 +233,7 @@ impl Storm {
         let hits = match *fault {
             Fault::KillWorker(_) => stage.workers[number].kill(Duration::ZERO),
             Fault::DrainWorker(_) => stage.workers[number].ask_to_leave(),
+            Fault::HauntWorker(_) => self.haunt(stage),
             Fault::StopWorker(_, length) => stage.workers[number].pause(ms(length)),
             Fault::KillGateway(_) => stage.gateways[number].kill(Duration::ZERO),
             Fault::DrainGateway(_) => stage.gateways[number].ask_to_leave(),

@@ -45,7 +45,7 @@ for i = 2, #ARGV, 3 do
   local active = root .. 'active:' .. session
   for _, id in ipairs(is_new and redis.call('ZRANGE', active, 0, -1) or {}) do
     local f = redis.call('HMGET', root .. 'job:' .. id, 'state', 'run_by', 'updated_at')
-    if f[1] == 'queued' and f[2] and math.max(tonumber(f[2]), tonumber(f[3])) < tonumber(swept_at) then
+    if f[1] == 'queued' and f[2] and math.max(tonumber(f[2]), tonumber(f[3] or 0)) < tonumber(swept_at) then
       late[#late + 1] = id
     end
   end
@@ -157,7 +157,14 @@ fn watch(mut wire: Wire, seen: &Mutex<Seen>, stop: &AtomicBool) {
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
             Ok(answer) => seen.take(answer.list()),
-            Err(_) => seen.blind += began_at.elapsed(),
+            Err(error) => {
+                // What Redis says while it loads its file is no fault of the script.
+                let text = error.to_string();
+                if text.starts_with("ERR") {
+                    note(&mut seen.rewritten, format!("the witness could not look: {text}"));
+                }
+                seen.blind += began_at.elapsed();
+            }
         }
     }
 }
