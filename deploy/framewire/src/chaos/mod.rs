@@ -1,13 +1,14 @@
 //! `framewire chaos`: everything that can be killed is killed, and then the books are compared.
 //!
 //! A Redis of its own, workers and gateways as real processes with a proxy each before Redis, users
-//! who order, cancel and retry over HTTP, readers who follow the streams. A storm of faults goes over
-//! all of them: kills, drains, pauses, cut, torn, slow and half-open connections, jobs that kill their
-//! workers, a Redis that dies and comes back on its append-only file; after it, a calm in which everything may settle. Then three books must agree: what
-//! users were promised (`user`), what Redis had at any moment (`witness`), what readers saw
-//! (`reader`). That the run can fail is shown by mutants, each a protection that is missing (`mutant`);
-//! `--mutants` holds a small run for each, and every one must be found. The seed fixes orders and faults; how they meet is chance.
-//! Reading order below: what is planned, who is on stage, who watches, the judgement.
+//! who order, cancel and retry over HTTP, readers who follow the streams. A storm of faults goes
+//! over all of them: kills, drains, pauses, cut, torn, slow and half-open connections, jobs that
+//! kill their workers, a Redis that dies and comes back on its append-only file; after it, a calm
+//! in which everything may settle. Then three books must agree: what users were promised (`user`),
+//! what Redis had at any moment (`witness`), what readers saw (`reader`). That the run can fail is
+//! shown by mutants, each a protection that is missing (`mutant`); `--mutants` holds a small run
+//! for each, and every one must be found. The seed fixes orders and faults; how they meet is
+//! chance. Reading order below: what is planned, who is on stage, who watches, the judgement.
 
 // Chance that can be repeated.
 mod dice;

@@ -1,11 +1,11 @@
 //! Takes a protection away, so that the run can be seen to fail.
 //!
-//! The protections stand in the scripts, which are compiled in, and no build can switch them off. So
-//! the proxy between a process and Redis respells them: where a script is loaded, one of its lines
-//! becomes another, and calls of the script are sent to what became of it; the process hears the
-//! digest that it expects. A run with any of these must end with a finding; one that does not would
-//! prove that a clean run proves nothing. What a gateway checks by itself is taken away by the
-//! `forger`, in the same place.
+//! The protections stand in the scripts, which are compiled in, and no build can switch them off.
+//! So the proxy between a process and Redis respells them: where a script is loaded, one of its
+//! lines becomes another, and calls of the script are sent to what became of it; the process hears
+//! the digest that it expects. A run with any of these must end with a finding; one that does not
+//! would prove that a clean run proves nothing. What a gateway checks by itself is taken away by
+//! the `forger`, in the same place.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -26,7 +26,7 @@ const READERS: usize = 2;
 /// Longest calm until users give up and jobs are taken as they are; only a machine that others use
 /// needs more than a fraction of it.
 const CALM: Duration = Duration::from_secs(1_200);
-/// Jobs are stuck when nothing at all happens for so long: longer than leases, retries and watchdogs.
+/// Jobs are stuck when nothing at all happens for so long: longer than leases, retries, watchdogs.
 const STUCK: Duration = Duration::from_secs(15);
 /// The same where a protection is missing, and being stuck is what is expected.
 const STUCK_WEAKENED: Duration = Duration::from_secs(8);

@@ -1,13 +1,14 @@
 //! The network between one process and Redis, and what goes wrong on it.
 //!
-//! Every gateway and worker has a proxy of its own, so that a fault hits one and not the others, on a
-//! socket or over TCP. A link can be cut (both ends see it; over TCP as a reset, which drops what was
-//! on its way), torn (an answer breaks off in its middle), slowed, or made half-open: both ends keep
-//! their socket, and bytes vanish, on the way to Redis, on the way back, or both. The last is the
-//! worst that real networks do: Redis goes on popping jobs for somebody who will never hear of them.
-//! What was swallowed stays swallowed until the connection is closed, and the server's end is closed
-//! only a while after the client's, as with a peer that has lost power. What a proxy can't imitate is
-//! a peer whose kernel is gone: here segments are acknowledged, so TCP's own timeouts never fire.
+//! Every gateway and worker has a proxy of its own, so that a fault hits one and not the others, on
+//! a socket or over TCP. A link can be cut (both ends see it; over TCP as a reset, which drops what
+//! was on its way), torn (an answer breaks off in its middle), slowed, or made half-open: both ends
+//! keep their socket, and bytes vanish, on the way to Redis, on the way back, or both. The last is
+//! the worst that real networks do: Redis goes on popping jobs for somebody who will never hear of
+//! them. What was swallowed stays swallowed until the connection is closed, and the server's end is
+//! closed only a while after the client's, as with a peer that has lost power. What a proxy can't
+//! imitate is a peer whose kernel is gone: here segments are acknowledged, so TCP's own timeouts
+//! never fire.
 
 use std::io;
 use std::net::SocketAddr;

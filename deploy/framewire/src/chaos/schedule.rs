@@ -2,7 +2,8 @@
 //!
 //! Each kind of fault has a mean time between two of them; the first comes somewhere within the
 //! first, so a short storm has most kinds too. Now and then there is a rolling restart, which asks
-//! everybody to leave, one after the other. Pauses reach from shorter than a lease to longer than two.
+//! everybody to leave, one after the other. Pauses reach from shorter than a lease to longer than
+//! two.
 
 use super::dice::Dice;
 use super::proxy::Side;
@@ -106,7 +107,7 @@ const KINDS: [Kind; 13] = [
     (3_500, |dice, cast| {
         Fault::StopWorker(dice.below(cast.workers), dice.between(200, LEASE_MS * 2))
     }),
-    (7_000, |dice, cast| Fault::HauntWorker(dice.below(cast.workers))),
+    (4_000, |dice, cast| Fault::HauntWorker(dice.below(cast.workers))),
     (5_000, |dice, cast| Fault::DrainWorker(dice.below(cast.workers))),
     (6_000, |dice, cast| Fault::KillGateway(dice.below(cast.gateways))),
     (9_000, |dice, cast| Fault::DrainGateway(dice.below(cast.gateways))),

@@ -1,8 +1,9 @@
 //! Everybody on stage: Redis, workers and gateways as real processes that are hit and come back.
 //!
 //! Comes in: what the storm does to whom. Goes out: processes that run, and a note of each that
-//! ended without our doing, or did not end well when it was asked to, which is a finding. Like the children of `up` they go
-//! through the lifeline, so none outlives this process. Their logs are files in the data directory.
+//! ended without our doing, or did not end well when it was asked to, which is a finding. Like the
+//! children of `up` they go through the lifeline, so none outlives this process. Their logs are
+//! files in the data directory.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};

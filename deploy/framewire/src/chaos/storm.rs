@@ -1,7 +1,7 @@
 //! Does to the stage what the schedule says, and looks after everybody meanwhile.
 //!
-//! It also kills whoever works on a deadly job, in the storm and after it. Whom a fault does not find
-//! (it is dead already, or not ready) is not counted.
+//! It also kills whoever works on a deadly job, in the storm and after it. Whom a fault does not
+//! find (it is dead already, or not ready) is not counted.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,8 +22,10 @@ const LIE_IN_WAIT: Duration = Duration::from_millis(1_200);
 const ASK: Duration = Duration::from_millis(150);
 /// Time between two looks for somebody who works on a deadly job.
 const HUNT: Duration = Duration::from_millis(60);
-/// How long a worker is haunted for: how long it waits for a slow job, and then for its heir.
+/// How long a future zombie is looked for among those at slow jobs.
 const HAUNT: Duration = Duration::from_secs(5);
+/// How long it then waits for its heir: a lease, a sweep, and the job's turn.
+const HEIR: Duration = Duration::from_secs(12);
 /// How a death by a deadly job is counted.
 const KILLED_BY_JOB: &str = "worker killed by its job";
 
@@ -193,7 +195,7 @@ impl Storm {
         for (number, job) in self.working_on(stage, SLOW) {
             let worker = &mut stage.workers[number];
             if let Some(title) = worker.title()
-                && worker.pause(HAUNT)
+                && worker.pause(HEIR)
             {
                 self.ghosts.push(Ghost { number, worker: title, job });
                 return true;

@@ -1,11 +1,11 @@
 //! A user with a session: asks for jobs, asks again when an answer got lost, cancels, retries.
 //!
-//! What a careful client does, over plain HTTP and to any gateway. It waits as long as `Retry-After`
-//! says. A request that carries an Idempotency-Key is sent again until it is answered; one without
-//! only if it is certain that it did nothing. Where that is not, the old one counts as unknown and a
-//! fresh one is ordered, as a person would who sees an error. So in the end every order is a job
-//! that was answered with 202. An answer that no user should ever get is a complaint, which the
-//! verdict counts.
+//! What a careful client does, over plain HTTP and to any gateway. It waits as long as
+//! `Retry-After` says. A request that carries an Idempotency-Key is sent again until it is
+//! answered; one without only if it is certain that it did nothing. Where that is not, the old one
+//! counts as unknown and a fresh one is ordered, as a person would who sees an error. So in the end
+//! every order is a job that was answered with 202. An answer that no user should ever get is a
+//! complaint, which the verdict counts.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -117,7 +117,8 @@ pub(super) struct User {
 }
 
 impl User {
-    /// Sees an order through: submit, and what else its user does with it. Gives up when it is `enough`.
+    /// Sees an order through: submit, and what else its user does with it. Gives up when it is
+    /// `enough`.
     pub(super) async fn see_through(
         self,
         order: Order,

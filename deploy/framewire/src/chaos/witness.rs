@@ -4,7 +4,8 @@
 //! session, and each session's new events. So it has the whole log of every stream (the lists keep
 //! only the newest 256), and it can tell that a cap was passed or history was rewritten. After each
 //! sweep it looks whether a job still waits whose start deadline had passed by then. It counts jobs
-//! by themselves and not by the sets that the scripts keep for counting. It speaks to Redis directly, past all proxies, and not through `shared::store` (see `wire`).
+//! by themselves and not by the sets that the scripts keep for counting. It speaks to Redis
+//! directly, past all proxies, and not through `shared::store` (see `wire`).
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -45,9 +46,8 @@ for i = 2, #ARGV, 3 do
   local active = root .. 'active:' .. session
   for _, id in ipairs(is_new and redis.call('ZRANGE', active, 0, -1) or {}) do
     local f = redis.call('HMGET', root .. 'job:' .. id, 'state', 'run_by', 'updated_at')
-    if f[1] == 'queued' and f[2] and math.max(tonumber(f[2]), tonumber(f[3] or 0)) < tonumber(swept_at) then
-      late[#late + 1] = id
-    end
+    local due = f[1] == 'queued' and f[2] and math.max(tonumber(f[2]), tonumber(f[3] or 0))
+    if due and due < tonumber(swept_at) then late[#late + 1] = id end
   end
   out[#out + 1] = {running[session] or 0, redis.call('ZCARD', active), at, head[2] or '', news}
 end
