@@ -26,21 +26,24 @@ macro_rules! kinds {
 
 kinds! {
     Lost = "lost", "jobs answered 202 that are gone, events that a reader never got";
+    Refused = "refused", "orders that no gateway accepted to the end";
     Unfinished = "unfinished", "jobs without a terminal state at the end";
     Duplicated = "duplicated", "second terminal events, events delivered twice, two jobs for one key";
     OutOfOrder = "out_of_order", "cursors that are not dense and rising, pings and syncs that lie";
     Altered = "altered", "events that reached a reader other than they are in Redis";
     Leaked = "leaked", "jobs, events or frames shown to another session";
-    OverCap = "over_cap", "sessions above their cap, load grown beyond capacity";
+    OverCap = "over_cap", "sessions above cap or bound, load grown beyond capacity";
+    Late = "late", "jobs that missed their start deadline and waited on, or were failed before it";
+    DeadLetters = "dead_letters", "failed jobs without a dead letter, dead letters of others";
     BadFrame = "bad_frames", "frames that are missing or not what was stored";
-    Burned = "burned", "attempts that were counted for lost workers";
+    Burned = "burned", "attempts counted for lost workers, lost workers not counted";
     Zombie = "zombies", "pictures of an attempt that had lost its job";
     Illegal = "illegal", "events that a job's state does not allow";
     WrongEnd = "wrong_end", "jobs that ended otherwise than their order says";
     Rewritten = "rewritten", "events that Redis had and has no more";
     Snapshot = "snapshots", "snapshots that do not match the stream at their position";
     Leftover = "leftovers", "structures in Redis that are not empty at the end";
-    Crashed = "crashed", "processes that ended without having been killed";
+    Crashed = "crashed", "processes that ended unasked, or not well when asked";
     Complaint = "complaints", "answers that no user should get";
 }
 

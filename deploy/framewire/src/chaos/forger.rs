@@ -7,13 +7,15 @@
 
 use std::collections::HashMap;
 
+use super::wire::Whole;
+
 /// Of so many durable events, one is dropped.
 const EVERY: u32 = 25;
 
 /// Tampers with one connection's answers.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Forger {
-    unread: Vec<u8>,
+    whole: Whole,
     counted: u32,
     /// Per channel: how many were dropped, and the nonce of the last one let through.
     channels: HashMap<String, (u64, String)>,
@@ -22,18 +24,10 @@ pub(super) struct Forger {
 impl Forger {
     /// Takes bytes as they come; gives what goes on instead, whole answers only.
     pub(super) fn tamper(&mut self, read: &[u8]) -> Vec<u8> {
-        self.unread.extend_from_slice(read);
         let mut out = Vec::new();
-        let mut done = 0;
-        while let Some(size) = size_of(&self.unread[done..]) {
-            let frame = self.unread[done..done + size].to_vec();
-            done += size;
-            match self.forge(&frame) {
-                Some(forged) => out.extend(forged),
-                None => out.extend(frame),
-            }
+        for frame in self.whole.take(read) {
+            out.extend(self.forge(&frame).unwrap_or(frame));
         }
-        self.unread.drain(..done);
         out
     }
 
@@ -68,26 +62,6 @@ impl Forger {
             )
             .into_bytes(),
         )
-    }
-}
-
-/// Measures the first whole answer in these bytes.
-fn size_of(bytes: &[u8]) -> Option<usize> {
-    let end = bytes.windows(2).position(|two| two == b"\r\n")? + 2;
-    let count = || -> Option<i64> { std::str::from_utf8(&bytes[1..end - 2]).ok()?.parse().ok() };
-    match bytes[0] {
-        b'$' => {
-            let size = usize::try_from(count()?).map_or(end, |size| end + size + 2);
-            (bytes.len() >= size).then_some(size)
-        }
-        b'*' | b'>' => {
-            let mut size = end;
-            for _ in 0..count()? {
-                size += size_of(&bytes[size..])?;
-            }
-            Some(size)
-        }
-        _ => Some(end),
     }
 }
 

@@ -48,6 +48,12 @@ pub(super) struct Record {
     pub(super) error: String,
 }
 
+/// Lists the dead letters.
+pub(super) fn dead(wire: &mut Wire) -> io::Result<Vec<String>> {
+    let dead = wire.call(&["ZRANGE", "fw:{c0}:dead", "0", "-1"])?;
+    Ok(dead.list().iter().map(|id| id.text().to_owned()).collect())
+}
+
 /// Reads all jobs.
 pub(super) fn jobs(wire: &mut Wire) -> io::Result<Vec<Record>> {
     let rows = wire.eval(JOBS, &[])?;

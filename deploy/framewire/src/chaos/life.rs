@@ -1,7 +1,8 @@
 //! What one job's events may say, one after the other. Pure.
 //!
 //! The transition table, told from the side of the stream and written down a second time on
-//! purpose: it is the witness' own idea of a job's life, not the code's on trial. The k-th `started`
+//! purpose: it is the witness' own idea of a job's life, not the code's on trial. A job that lost
+//! [`LOSSES_MAX`] workers in one round has to end with the last of them. The k-th `started`
 //! of a job is its k-th claim and has fence k, and every picture's name carries the fence of the
 //! attempt that made it; so a picture of another fence was written by a zombie.
 
@@ -10,6 +11,9 @@ use serde_json::Value;
 
 use super::findings::{Findings, Kind};
 use super::witness::Entry;
+
+/// Lost workers that end a job; the default of `queue.losses_max`.
+pub(super) const LOSSES_MAX: u32 = 3;
 
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,15 +37,17 @@ pub(super) struct Life {
     pub(super) rounds: i64,
     /// Terminal events.
     pub(super) ends: i64,
+    /// Workers lost and survived in this round.
+    losses: u32,
+    /// Whether it was ever given up because its workers were lost.
+    pub(super) given_up: bool,
+    /// When it was submitted, and when it was found not to have started in time.
+    pub(super) born_at: u64,
+    pub(super) late_at: Option<u64>,
     last_v: u64,
 }
 
 impl Life {
-    /// Tells whether it has ended.
-    pub(super) fn is_over(&self) -> bool {
-        self.stage == Stage::Ended
-    }
-
     /// Goes on with an event; notes what should not be.
     pub(super) fn go_on(&mut self, entry: &Entry, findings: &mut Findings) {
         let say = |what: &str| format!("{} {}-{}: {what}", entry.job, entry.n, entry.nonce);
@@ -56,15 +62,21 @@ impl Life {
             (Stage::Unborn, "queued", "submitted") => {
                 self.stage = Stage::Queued;
                 self.rounds = 1;
+                self.born_at = entry.at();
             }
             (Stage::Ended, "queued", "retry") if by_user => {
                 self.stage = Stage::Queued;
                 self.rounds += 1;
+                self.losses = 0;
             }
             (Stage::Running, "queued", "retry") if !by_user => self.stage = Stage::Queued,
             (Stage::Running, "queued", "lease_lapsed" | "worker_drain") => {
                 self.stage = Stage::Queued;
                 self.attempts -= 1;
+                self.losses += u32::from(reason == "lease_lapsed");
+                if self.losses >= LOSSES_MAX {
+                    findings.add(Kind::Burned, say("it goes on after too many lost workers"));
+                }
             }
             (Stage::Queued, "started", _) => {
                 self.stage = Stage::Running;
@@ -72,6 +84,19 @@ impl Life {
                 self.attempts += 1;
             }
             (Stage::Running, "preview" | "frame-ready", _) => {}
+            (Stage::Running, "failed", _) if text(&entry.data).contains("workers in a row") => {
+                self.stage = Stage::Ended;
+                self.ends += 1;
+                self.given_up = true;
+                if self.losses + 1 != LOSSES_MAX {
+                    findings.add(Kind::WrongEnd, say("it was given up after too few lost workers"));
+                }
+            }
+            (Stage::Queued, "failed", _) if entry.data["error"]["code"] == "TIMEOUT" => {
+                self.stage = Stage::Ended;
+                self.ends += 1;
+                self.late_at = Some(entry.at());
+            }
             (Stage::Running, "completed" | "failed", _)
             | (Stage::Running | Stage::Queued, "cancelled", _) => {
                 self.stage = Stage::Ended;
@@ -97,6 +122,11 @@ impl Life {
             }
         }
     }
+}
+
+/// Gives what a failure says to its user.
+fn text(data: &Value) -> &str {
+    data["error"]["message"].as_str().unwrap_or_default()
 }
 
 /// Finds the names of the job's own pictures in an event; a fallback is another job's.
@@ -133,6 +163,30 @@ mod tests {
             life.go_on(&entry, &mut findings);
         }
         findings
+    }
+
+    #[test]
+    fn a_job_ends_with_the_last_worker_it_may_lose_and_with_none_before() {
+        let loss = [("started", json!({})), ("queued", json!({"reason": "lease_lapsed"}))];
+        let error = json!({"error": {"message": "3 workers in a row were lost"}});
+        let end = [("started", json!({})), ("failed", error)];
+        let begin = [("queued", json!({"reason": "submitted"}))];
+        let findings = lived(&[&begin[..], &loss, &loss, &end].concat());
+        assert_eq!(findings.total(), 0, "{findings:?}");
+        let findings = lived(&[&begin[..], &loss, &end].concat());
+        assert_eq!(findings.count(Kind::WrongEnd), 1, "{findings:?}");
+        let findings = lived(&[&begin[..], &loss, &loss, &loss].concat());
+        assert_eq!(findings.count(Kind::Burned), 1, "{findings:?}");
+    }
+
+    #[test]
+    fn only_a_waiting_job_may_miss_its_start() {
+        let late = ("failed", json!({"error": {"code": "TIMEOUT"}}));
+        let findings = lived(&[("queued", json!({"reason": "submitted"})), late.clone()]);
+        assert_eq!(findings.total(), 0, "{findings:?}");
+        let ended = ("cancelled", json!({}));
+        let findings = lived(&[("queued", json!({"reason": "submitted"})), ended, late]);
+        assert_eq!(findings.count(Kind::Duplicated), 1, "{findings:?}");
     }
 
     fn picture(fence: u64) -> Value {

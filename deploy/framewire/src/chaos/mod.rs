@@ -1,11 +1,14 @@
 //! `framewire chaos`: everything that can be killed is killed, and then the books are compared.
 //!
 //! A Redis of its own, workers and gateways as real processes with a proxy each before Redis, users
-//! who order, cancel and retry over HTTP, readers who follow the streams. A storm of faults goes over
-//! all of them; after it, a calm in which everything may settle. Then three books must agree: what
-//! users were promised (`user`), what Redis had at any moment (`witness`), what readers saw
-//! (`reader`). The seed fixes orders and faults; how they meet is chance.
-//! Reading order below: what is planned, who is on stage, who watches, the judgement.
+//! who order, cancel and retry over HTTP, readers who follow the streams. A storm of faults goes
+//! over all of them: kills, drains, pauses, cut, torn, slow and half-open connections, jobs that
+//! kill their workers, a Redis that dies and comes back on its append-only file; after it, a calm
+//! in which everything may settle. Then three books must agree: what users were promised (`user`),
+//! what Redis had at any moment (`witness`), what readers saw (`reader`). That the run can fail is
+//! shown by mutants, each a protection that is missing (`mutant`); `--mutants` holds a small run
+//! for each, and every one must be found. The seed fixes orders and faults; how they meet is
+//! chance. Reading order below: what is planned, who is on stage, who watches, the judgement.
 
 // Chance that can be repeated.
 mod dice;
@@ -24,9 +27,11 @@ mod set;
 // Does to the stage what the schedule says.
 mod storm;
 // Takes a protection away.
-mod sabotage;
+mod mutant;
 // A user with a session.
 mod user;
+// When a gateway was ready.
+mod pulse;
 // A browser that follows its stream.
 mod reader;
 // Redis' protocol, as much as a witness needs.
@@ -43,34 +48,40 @@ mod findings;
 mod life;
 // Compares the books.
 mod verdict;
+// How soon things went on, how long they waited.
+mod measures;
 // The run in numbers.
 mod report;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
+
 use self::dice::Dice;
 use self::findings::{Findings, Kind};
-use self::forger::Forger;
+use self::measures::Times;
+use self::mutant::{Mutant, Weaken};
 use self::report::Report;
-use self::sabotage::Saboteur;
-pub(crate) use self::sabotage::Weaken;
-use self::user::Town;
+use self::user::{Promise, Town};
 use self::wire::Wire;
-use self::witness::{Seen, Witness};
+use self::witness::{Entry, Seen, Witness};
 use crate::console;
 use crate::data::{DataDir, DataError};
 use crate::redis::RedisError;
 
+/// Jobs that a second of storm is enough for, with the slots of the defaults.
+const JOBS_PER_SECOND: u64 = 20;
+
 /// What `framewire chaos` takes.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ChaosArgs {
-    /// Jobs that users order
+    /// Jobs that users order; each must be accepted
     #[arg(long, value_name = "N", default_value_t = 500)]
     jobs: u32,
-    /// Length of the storm; the calm after it takes as long as the jobs do
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=3600))]
-    seconds: u64,
+    /// Length of the storm; the calm after it takes as long as the jobs do [default: by the jobs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(5..=3600))]
+    seconds: Option<u64>,
     /// Fixes orders and faults [default: a new one, which is printed]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -83,6 +94,9 @@ pub(crate) struct ChaosArgs {
     /// Jobs that run at the same time in each worker
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     slots: u8,
+    /// When Redis syncs its append-only file
+    #[arg(long, value_enum, default_value_t = Sync::Always)]
+    appendfsync: Sync,
     /// An empty folder for Redis' file, frames and logs [default: one that goes if all is well]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -92,6 +106,37 @@ pub(crate) struct ChaosArgs {
     /// Takes a protection away, to see that the run can fail
     #[arg(long, value_name = "NAME")]
     weaken: Option<Weaken>,
+    /// Takes each protection away in turn, in a small run each; fails if one is not missed
+    #[arg(long, conflicts_with_all = ["weaken", "jobs", "seconds", "data", "report"])]
+    mutants: bool,
+}
+
+impl ChaosArgs {
+    /// Gives the length of the storm.
+    fn storm(&self) -> Duration {
+        let by_jobs = || (u64::from(self.jobs) / JOBS_PER_SECOND).clamp(10, 3_600);
+        Duration::from_secs(self.seconds.unwrap_or_else(by_jobs))
+    }
+}
+
+/// When Redis syncs its append-only file. What was answered survives a kill either way, as long as
+/// the disk keeps up: with `everysec`, writes wait for a sync that takes long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Sync {
+    /// Before each answer
+    Always,
+    /// Once a second, as `framewire up` has it
+    Everysec,
+}
+
+impl Sync {
+    /// Gives its name in Redis.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Everysec => "everysec",
+        }
+    }
 }
 
 /// Why the run could not be held.
@@ -109,42 +154,73 @@ pub(crate) enum ChaosError {
     Opening(String),
     #[error("handle files and processes of the run")]
     Io(#[from] std::io::Error),
+    #[error("take the protection {0} away: no script that was loaded has its line")]
+    NoMutant(String),
     #[error("open sessions before the storm")]
     Http(#[from] reqwest::Error),
 }
 
-/// Holds the run and shows the report; tells whether every promise held.
+/// Holds the run, or one for each mutant, and shows what came of it; tells whether all was as it
+/// must be.
 pub(crate) async fn chaos(args: ChaosArgs) -> Result<bool, ChaosError> {
     let seed = args.seed.unwrap_or_else(|| storm::epoch_ms() % 1_000_000);
-    let temporary = std::env::temp_dir().join(format!("framewire-chaos-{}", std::process::id()));
-    let path = args.data.clone().unwrap_or_else(|| temporary.clone());
-    if std::fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(ChaosError::NotEmpty(path));
+    if args.mutants {
+        return mutants(&args, seed).await;
     }
-    console::show(&format!(
-        "framewire chaos --seed {seed}: {} jobs in a storm of {} s, logs in {}\n",
-        args.jobs,
-        args.seconds,
-        path.display()
-    ));
-    let data = DataDir::take(&path)?;
-    let report = hold(&args, seed, &data).await?;
+    let (report, path) = hold_in_folder(&args, seed).await?;
     console::show(&report.text());
+    if !report.is_clean() {
+        console::show(&format!("logs are in {}\n", path.display()));
+    }
     if let Some(file) = &args.report {
         std::fs::write(file, format!("{:#}\n", report.json()))?;
     }
-    let clean = report.is_clean();
-    if clean && args.data.is_none() {
-        std::fs::remove_dir_all(&temporary)?;
+    Ok(report.is_clean())
+}
+
+/// Holds a small run for each mutant; tells whether every one was found.
+async fn mutants(args: &ChaosArgs, seed: u64) -> Result<bool, ChaosError> {
+    let mut missed = 0;
+    for (weaken, seed) in Weaken::value_variants().iter().zip(seed..) {
+        let (jobs, seconds) = weaken.size();
+        let args =
+            ChaosArgs { jobs, seconds: Some(seconds), weaken: Some(*weaken), ..args.clone() };
+        let (report, path) = hold_in_folder(&args, seed).await?;
+        std::fs::remove_dir_all(path)?;
+        missed += u32::from(report.is_clean());
+        let verdict = if report.is_clean() { "NOT FOUND" } else { "found" };
+        let line = format!("{verdict:<9} {:<12} seed {seed}: {}\n", weaken.name(), report.found());
+        console::show(&line);
     }
-    Ok(clean)
+    Ok(missed == 0)
+}
+
+/// Holds a run in its folder, which is gone afterwards if it was ours and all was well.
+async fn hold_in_folder(args: &ChaosArgs, seed: u64) -> Result<(Report, PathBuf), ChaosError> {
+    let ours = || std::env::temp_dir().join(format!("framewire-chaos-{}", std::process::id()));
+    let path = args.data.clone().unwrap_or_else(ours);
+    if std::fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(ChaosError::NotEmpty(path));
+    }
+    let weakened = args.weaken.map(|it| format!(" --weaken {}", it.name())).unwrap_or_default();
+    console::show(&format!(
+        "framewire chaos --seed {seed} --jobs {} --seconds {}{weakened}\n",
+        args.jobs,
+        args.storm().as_secs(),
+    ));
+    let data = DataDir::take(&path)?;
+    let report = hold(args, seed, &data).await?;
+    if report.is_clean() && args.data.is_none() && args.weaken.is_none() {
+        std::fs::remove_dir_all(&path)?;
+    }
+    Ok((report, path))
 }
 
 async fn hold(args: &ChaosArgs, seed: u64, data: &DataDir) -> Result<Report, ChaosError> {
     let whole = Instant::now();
     let mut dice = Dice::new(seed);
-    let forger = (args.weaken == Some(Weaken::Offset)).then(Forger::default);
-    let (mut stage, places) = set::up(args, data, forger)?;
+    let mutant = args.weaken.map(Mutant::new);
+    let (mut stage, places) = set::up(args, data, mutant.as_ref())?;
     set::open(&mut stage, &places).await?;
     let town = Town::new(places.gateways.clone())?;
     let mut users = Vec::new();
@@ -152,16 +228,16 @@ async fn hold(args: &ChaosArgs, seed: u64, data: &DataDir) -> Result<Report, Cha
         users.push(town.session(&mut dice).await?);
     }
     let names: Vec<String> = users.iter().map(|user| user.session.clone()).collect();
-    let witness = Witness::start(&places.socket, &names)?;
-    let saboteur = args.weaken.map(|what| Saboteur::start(what, &places.socket));
+    let witness = Witness::start(&places.socket, &names, set::session_max(args.jobs))?;
 
     let books = play::play(args, &mut dice, &mut stage, &places, &users, &witness).await?;
 
-    if let Some(saboteur) = saboteur {
-        saboteur?.stop();
+    if let Some(mutant) = mutant.filter(|mutant| !mutant.has_acted()) {
+        return Err(ChaosError::NoMutant(mutant.name()));
     }
     let mut wire = Wire::new(&places.socket, Duration::from_secs(20));
     let records = inventory::jobs(&mut wire)?;
+    let dead = inventory::dead(&mut wire)?;
     let leftovers = inventory::leftovers(&mut wire)?;
     let checked = inventory::fetch(&users, &records, &mut dice).await;
     let seen = witness.stop();
@@ -175,50 +251,68 @@ async fn hold(args: &ChaosArgs, seed: u64, data: &DataDir) -> Result<Report, Cha
     findings.add_all(Kind::Crashed, stage.crashes.clone());
     findings.add_all(Kind::OverCap, seen.over_cap.clone());
     findings.add_all(Kind::Rewritten, seen.rewritten.clone());
+    let late = |id: &String| format!("{id} waited on after a sweep past its start deadline");
+    findings.add_all(Kind::Late, seen.late.iter().map(late));
     stage.leave().await;
     let lives = verdict::lives(&seen, &mut findings);
     verdict::jobs(&books.promises, &records, &lives, &mut findings);
+    verdict::dead_letters(&dead, &records, &mut findings);
     for diary in &books.diaries {
         let head = books.heads[diary.session];
         verdict::reader(diary, head, &seen, &mut findings);
     }
+    let lives = lives.into_values().collect::<Vec<_>>();
     let mut report = Report {
         seed,
-        weakened: args.weaken.map(|what| format!("{what:?}").to_lowercase()),
+        weakened: args.weaken.map(Weaken::name),
         processes: format!(
-            "{} workers with {} slots, {} gateways, Redis",
+            "{} workers with {} slots, {} gateways, Redis; every other one over TCP",
             args.workers, args.slots, args.gateways
         ),
-        storm: Duration::from_secs(args.seconds),
+        appendfsync: args.appendfsync.word(),
+        storm: args.storm(),
         whole: whole.elapsed(),
+        processor: stage::processor_time(),
         frames: checked.frames,
+        given_up: lives.iter().filter(|life| life.given_up).count(),
+        missed_start: lives.iter().filter(|life| life.late_at.is_some()).count(),
         findings,
         ..Report::default()
     };
-    count(&mut report, books, &records, seen);
+    count(&mut report, books, &records, &seen);
     Ok(report)
 }
 
 /// Counts what is worth a number.
-fn count(report: &mut Report, books: play::Books, records: &[inventory::Record], seen: Seen) {
-    report.recoveries = verdict::recoveries(&books.struck.kills, &seen);
+fn count(report: &mut Report, books: play::Books, records: &[inventory::Record], seen: &Seen) {
+    report.recoveries = measures::recoveries(&books.storm.strikes, &books.pulses, seen);
+    report.waits = measures::waits(seen);
+    let times = |time: fn(&Promise) -> Option<Duration>| -> Vec<u64> {
+        let times = books.promises.iter().filter_map(time);
+        times.map(|time| time.as_millis() as u64).collect()
+    };
+    let promised: Times = [
+        ("202, from the request that got it", times(|promise| promise.answered_after)),
+        ("202, from the first request", times(|promise| promise.accepted_after)),
+    ]
+    .into();
+    report.waits.extend(promised);
+    for times in report.recoveries.values_mut().chain(report.waits.values_mut()) {
+        times.sort_unstable();
+    }
+    report.estimates = measures::estimates(&books.promises, seen);
     report.ordered = books.promises.len();
-    report.accept_times = books
-        .promises
-        .iter()
-        .filter_map(|promise| promise.accepted_after)
-        .map(|time| time.as_millis() as u64)
-        .collect();
-    report.accept_times.sort_unstable();
-    report.accepted = report.accept_times.len();
-    let unknown = books.promises.iter().filter(|promise| promise.unknown);
-    report.unknown = unknown.count();
+    report.accepted = books.promises.iter().filter(|it| !it.ids.is_empty()).count();
+    report.unknown = books.promises.iter().map(|promise| promise.unknown).sum();
+    report.jobs = records.len();
     for job in records {
         *report.ends.entry(job.state.clone()).or_default() += 1;
         report.losses += job.losses;
         report.retries += job.retries;
     }
-    report.faults = books.struck.counts;
+    let drained = |entry: &&Entry| entry.data["reason"] == "worker_drain";
+    report.handed_back = seen.entries().filter(drained).count();
+    report.faults = books.storm.counts;
     report.readers = books.diaries.len();
     for diary in &books.diaries {
         report.connections += diary.connections;
@@ -228,7 +322,7 @@ fn count(report: &mut Report, books: play::Books, records: &[inventory::Record],
             *report.resets.entry(reset.cause.clone()).or_default() += 1;
         }
     }
-    report.events = seen.logs.iter().map(|log| log.entries.len()).sum();
+    report.events = seen.entries().count();
     report.looks = seen.looks;
     report.load_most = seen.load_most;
     report.session_most = seen.session_most;

@@ -1,7 +1,8 @@
 //! What users will ask for. Pure: the seed decides all of it.
 //!
 //! The first session is greedy and orders half of all jobs; the others share the rest. Jobs are
-//! small, so that hundreds fit into a minute; what makes them hard is when things happen.
+//! small, so that hundreds fit into a minute; what makes them hard is when things happen. One in a
+//! few hundred is deadly: whoever works on it is killed, until the job is given up.
 
 use serde_json::{Value, json};
 
@@ -9,8 +10,15 @@ use super::dice::Dice;
 
 /// Sessions; the first is the greedy one.
 pub(super) const SESSIONS: usize = 5;
+/// What the prompts of deadly and of slow jobs begin with.
+pub(super) const DEADLY: &str = "deadly";
+pub(super) const SLOW: &str = "slow";
+/// One of so many jobs is deadly, and which: even a small run has one.
+const DEADLY_EVERY: (u32, u32) = (250, 3);
+/// Of a hundred jobs, so many take seconds.
+const SLOW_PERCENT: u64 = 3;
 
-/// How a provider shall misbehave over a job.
+/// What goes wrong with a job by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trouble {
     None,
@@ -18,6 +26,8 @@ pub(super) enum Trouble {
     Temporary(u64),
     /// The first attempt fails for good; the user tries again, which succeeds.
     Refused,
+    /// It kills its workers.
+    Deadly,
 }
 
 /// One job that somebody will ask for.
@@ -29,6 +39,7 @@ pub(super) struct Order {
     priority: &'static str,
     steps: u64,
     step_ms: u64,
+    is_slow: bool,
     seed: u64,
     pub(super) trouble: Trouble,
     /// Its Idempotency-Key; one without is not sent again when nobody knows what became of it.
@@ -39,17 +50,26 @@ pub(super) struct Order {
     pub(super) again: bool,
     /// When it is cancelled, in milliseconds after it was accepted.
     pub(super) cancel_ms: Option<u64>,
+    /// Seconds within which it has to start.
+    pub(super) start_within_s: Option<u64>,
+    /// Whether its user tries again if it ends otherwise than completed.
+    pub(super) returns: bool,
 }
 
 impl Order {
     /// Gives the body of its request.
     pub(super) fn body(&self) -> Value {
+        let kind = match self.trouble {
+            Trouble::Deadly => DEADLY,
+            _ if self.is_slow => SLOW,
+            _ => "job",
+        };
         let mut input = json!({
-            "prompt": format!("job {}", self.seed), "width": 64, "height": 64,
+            "prompt": format!("{kind} {}", self.seed), "width": 64, "height": 64,
             "steps": self.steps, "step_ms": self.step_ms, "seed": self.seed,
         });
         let fault = match self.trouble {
-            Trouble::None => None,
+            Trouble::None | Trouble::Deadly => None,
             Trouble::Temporary(attempts) => Some(("temporary", attempts)),
             Trouble::Refused => Some(("permanent", 1)),
         };
@@ -57,7 +77,11 @@ impl Order {
             input["fault"] = fault.into();
             input["fault_attempts"] = attempts.into();
         }
-        json!({"model": "builtin", "input": input, "priority": self.priority})
+        let mut body = json!({"model": "builtin", "input": input, "priority": self.priority});
+        if let Some(seconds) = self.start_within_s {
+            body["start_within_s"] = seconds.into();
+        }
+        body
     }
 }
 
@@ -75,23 +99,44 @@ fn order(dice: &mut Dice, number: u32, within_ms: u64) -> Order {
         false => 1 + dice.below(SESSIONS - 1),
     };
     let trouble = match dice.below(100) {
+        _ if number % DEADLY_EVERY.0 == DEADLY_EVERY.1 => Trouble::Deadly,
         0..8 => Trouble::Temporary(dice.between(1, 2)),
         8..12 => Trouble::Refused,
         _ => Trouble::None,
     };
-    let keyed = dice.chance(70);
+    let keyed = dice.chance(60);
+    let is_deadly = trouble == Trouble::Deadly;
+    // Slow enough that an heir is still at it when the worker comes back from a long pause.
+    let is_slow = dice.chance(SLOW_PERCENT);
+    let cancels = matches!(trouble, Trouble::None | Trouble::Temporary(_)) && dice.chance(12);
+    let hurries = trouble == Trouble::None && !cancels && dice.chance(8);
     Order {
-        at_ms: dice.between(0, within_ms),
+        // A deadly one comes early: it takes a lease to lose a worker, and it takes several.
+        at_ms: dice.between(0, if is_deadly { within_ms / 4 } else { within_ms }),
         session,
-        priority: ["high", "normal", "normal", "low"][dice.below(4)],
-        steps: dice.between(1, 4),
-        step_ms: dice.between(0, 60),
+        priority: match is_deadly {
+            true => "high",
+            false => ["high", "normal", "normal", "low"][dice.below(4)],
+        },
+        // A deadly one is long enough for whoever lies in wait for its workers.
+        steps: match (is_deadly, is_slow) {
+            (true, _) => 10,
+            (false, true) => 4,
+            (false, false) => dice.between(1, 4),
+        },
+        step_ms: match (is_deadly, is_slow) {
+            (true, _) => 400,
+            (false, true) => dice.between(600, 900),
+            (false, false) => dice.between(0, 60),
+        },
+        is_slow,
         seed: u64::from(number) + 1,
         trouble,
         key: keyed.then(|| format!("order-{number}")),
         twice: keyed && dice.chance(15),
         again: keyed && dice.chance(25),
-        // A job that is to be tried again is not cancelled on the way.
-        cancel_ms: (trouble != Trouble::Refused && dice.chance(12)).then(|| dice.between(0, 900)),
+        cancel_ms: cancels.then(|| dice.between(0, 900)),
+        start_within_s: hurries.then(|| dice.between(1, 3)),
+        returns: trouble == Trouble::Refused || (!is_deadly && dice.chance(50)),
     }
 }

@@ -1,24 +1,27 @@
 //! The network between one process and Redis, and what goes wrong on it.
 //!
-//! Every gateway and worker has a proxy of its own, so that a fault hits one and not the others. A
-//! link can be cut (both ends see it), torn (an answer breaks off in its middle), slowed, or made
-//! half-open: both ends keep their socket, and bytes vanish, on the way to Redis, on the way back,
-//! or both. The last is the worst that real networks do: Redis goes on popping jobs for somebody who
-//! will never hear of them. What was swallowed stays swallowed until the connection is closed, and
-//! the server's end is closed only a while after the client's, as with a peer that has lost power.
+//! Every gateway and worker has a proxy of its own, so that a fault hits one and not the others, on
+//! a socket or over TCP. A link can be cut (both ends see it; over TCP as a reset, which drops what
+//! was on its way), torn (an answer breaks off in its middle), slowed, or made half-open: both ends
+//! keep their socket, and bytes vanish, on the way to Redis, on the way back, or both. The last is
+//! the worst that real networks do: Redis goes on popping jobs for somebody who will never hear of
+//! them. What was swallowed stays swallowed until the connection is closed, and the server's end is
+//! closed only a while after the client's, as with a peer that has lost power. What a proxy can't
+//! imitate is a peer whose kernel is gone: here segments are acknowledged, so TCP's own timeouts
+//! never fire.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::forger::Forger;
+use super::mutant::{Mutant, Tamper};
 
 /// How long Redis keeps the end of a connection whose other end vanished.
 const ORPHANED: Duration = Duration::from_secs(2);
@@ -56,10 +59,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Listens on `front` and connects each caller to `back`. With a forger, answers are tampered
-    /// with.
-    pub(super) fn open(front: &Path, back: &Path, forger: Option<Forger>) -> io::Result<Self> {
-        let listener = UnixListener::bind(front)?;
+    /// Connects each caller of `front` to Redis at `back`. A mutant tampers with what is said.
+    pub(super) fn open(front: Front, back: &Path, mutant: Option<Mutant>) -> Self {
         let (weather, seen) = watch::channel(Weather::default());
         let back: Arc<Path> = back.into();
         let mut tasks = JoinSet::new();
@@ -67,15 +68,15 @@ impl Link {
             let mut calls = JoinSet::new();
             loop {
                 while calls.try_join_next().is_some() {}
-                let Ok((caller, _)) = listener.accept().await else {
+                let Ok(caller) = front.accept().await else {
                     return;
                 };
                 if !seen.borrow().refuses {
-                    calls.spawn(serve(caller, back.clone(), seen.clone(), forger.clone()));
+                    calls.spawn(serve(caller, back.clone(), seen.clone(), mutant.clone()));
                 }
             }
         });
-        Ok(Self { weather, tasks })
+        Self { weather, tasks }
     }
 
     /// Breaks every connection, and refuses new ones until [`Link::accept`].
@@ -116,23 +117,65 @@ impl Link {
     }
 }
 
+/// Where a process finds its link.
+#[derive(Debug)]
+pub(super) enum Front {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+type Reader = Box<dyn AsyncRead + Send + Unpin>;
+type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+
+impl Front {
+    /// Listens on a socket.
+    pub(super) fn unix(path: &Path) -> io::Result<Self> {
+        UnixListener::bind(path).map(Self::Unix)
+    }
+
+    /// Listens on a free port of this machine; gives which.
+    pub(super) fn tcp() -> io::Result<(Self, SocketAddr)> {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+        listener.set_nonblocking(true)?;
+        let at = listener.local_addr()?;
+        Ok((Self::Tcp(TcpListener::from_std(listener)?), at))
+    }
+
+    async fn accept(&self) -> io::Result<(Reader, Writer)> {
+        match self {
+            Self::Unix(listener) => {
+                let (from, to) = listener.accept().await?.0.into_split();
+                Ok((Box::new(from), Box::new(to)))
+            }
+            Self::Tcp(listener) => {
+                let caller = listener.accept().await?.0;
+                caller.set_nodelay(true)?;
+                // Every end is a reset, as from a machine that does not know the connection.
+                caller.set_zero_linger()?;
+                let (from, to) = caller.into_split();
+                Ok((Box::new(from), Box::new(to)))
+            }
+        }
+    }
+}
+
 async fn serve(
-    caller: UnixStream,
+    (from_caller, to_caller): (Reader, Writer),
     back: Arc<Path>,
     seen: watch::Receiver<Weather>,
-    forger: Option<Forger>,
+    mutant: Option<Mutant>,
 ) {
     let Ok(server) = UnixStream::connect(&back).await else {
         return;
     };
-    let (from_caller, to_caller) = caller.into_split();
     let (from_server, to_server) = server.into_split();
-    let requests = Way::new(Side::Requests, seen.clone(), None);
-    let answers = Way::new(Side::Answers, seen, forger);
+    let tampers = |side| mutant.as_ref().and_then(|mutant| mutant.tamper(side));
+    let requests = Way::new(Side::Requests, seen.clone(), tampers(Side::Requests));
+    let answers = Way::new(Side::Answers, seen, tampers(Side::Answers));
     // The first direction to end ends both, as a closed socket does.
     tokio::select! {
-        () = requests.carry(from_caller, to_server) => {}
-        () = answers.carry(from_server, to_caller) => {}
+        () = requests.carry(from_caller, Box::new(to_server)) => {}
+        () = answers.carry(Box::new(from_server), to_caller) => {}
     }
 }
 
@@ -141,17 +184,17 @@ struct Way {
     side: Side,
     weather: watch::Receiver<Weather>,
     born: Weather,
-    forger: Option<Forger>,
+    tamper: Option<Tamper>,
 }
 
 impl Way {
-    fn new(side: Side, weather: watch::Receiver<Weather>, forger: Option<Forger>) -> Self {
+    fn new(side: Side, weather: watch::Receiver<Weather>, tamper: Option<Tamper>) -> Self {
         let born = weather.borrow().clone();
-        Self { side, weather, born, forger }
+        Self { side, weather, born, tamper }
     }
 
     /// Carries bytes until an end closes or the weather cuts it.
-    async fn carry(mut self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+    async fn carry(mut self, mut from: Reader, mut to: Writer) {
         let mut bytes = vec![0; 16 * 1024];
         loop {
             let read = tokio::select! {
@@ -177,7 +220,7 @@ impl Way {
     }
 
     /// Hands on what was read; false if it broke off.
-    async fn pass(&mut self, read: &[u8], to: &mut OwnedWriteHalf) -> bool {
+    async fn pass(&mut self, read: &[u8], to: &mut Writer) -> bool {
         let delay = self.weather.borrow().delay;
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
@@ -187,8 +230,8 @@ impl Way {
             drop(to.write_all(&read[..read.len() / 2]).await);
             return false;
         }
-        match &mut self.forger {
-            Some(forger) => to.write_all(&forger.tamper(read)).await.is_ok(),
+        match &mut self.tamper {
+            Some(tamper) => to.write_all(&tamper(read)).await.is_ok(),
             None => to.write_all(read).await.is_ok(),
         }
     }

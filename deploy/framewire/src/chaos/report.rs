@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::findings::{Findings, Kind};
-use super::verdict::Recoveries;
+use super::measures::{Estimates, Times};
 
 /// Everything that is reported.
 #[derive(Debug, Default)]
@@ -15,15 +15,27 @@ pub(super) struct Report {
     pub(super) seed: u64,
     pub(super) weakened: Option<String>,
     pub(super) processes: String,
+    /// What Redis' `appendfsync` was.
+    pub(super) appendfsync: &'static str,
     pub(super) storm: Duration,
     pub(super) whole: Duration,
+    /// Processor time of all processes, which a busy machine does not change.
+    pub(super) processor: Duration,
     pub(super) ordered: usize,
+    /// Orders that were answered with 202.
     pub(super) accepted: usize,
-    /// Sent without a key and not again, because nobody knows whether they were accepted.
-    pub(super) unknown: usize,
+    /// Requests without a key of which nobody knows whether they were accepted; each was ordered
+    /// anew.
+    pub(super) unknown: u32,
+    /// Jobs that there are: accepted ones, and those of unknown requests.
+    pub(super) jobs: usize,
     pub(super) ends: BTreeMap<String, u64>,
     pub(super) losses: i64,
     pub(super) retries: i64,
+    /// Jobs that were given up after too many losses, and that missed their start deadline.
+    pub(super) given_up: usize,
+    pub(super) missed_start: usize,
+    pub(super) handed_back: usize,
     pub(super) faults: BTreeMap<&'static str, u32>,
     pub(super) events: usize,
     pub(super) readers: usize,
@@ -39,9 +51,10 @@ pub(super) struct Report {
     pub(super) settled_after: Duration,
     pub(super) caught_up_after: Duration,
     pub(super) redis_away: Duration,
-    pub(super) recoveries: Recoveries,
-    /// Sorted, in milliseconds.
-    pub(super) accept_times: Vec<u64>,
+    /// Each sorted, in milliseconds.
+    pub(super) recoveries: Times,
+    pub(super) waits: Times,
+    pub(super) estimates: Estimates,
     pub(super) findings: Findings,
 }
 
@@ -57,62 +70,23 @@ impl Report {
         self.findings.total() == 0
     }
 
+    /// Gives what was found, in one line.
+    pub(super) fn found(&self) -> String {
+        let found = Kind::ALL.iter().filter(|kind| self.findings.count(**kind) > 0);
+        let found = found.map(|kind| (kind.words().0, self.findings.count(*kind)));
+        list(&found.collect())
+    }
+
     /// Gives the table.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
-        let mut row = |name: &str, value: String| {
-            // Writing to a String can't fail.
-            let _ = writeln!(text, "  {name:<22} {value}");
-        };
-        row("seed", self.seed.to_string());
-        if let Some(what) = &self.weakened {
-            row("weakened", what.clone());
+        for (title, rows) in self.chapters() {
+            let _ = writeln!(text, "{title}");
+            for (name, value) in rows {
+                let _ = writeln!(text, "  {name:<44} {value}");
+            }
         }
-        row("processes", self.processes.clone());
-        row(
-            "time",
-            format!(
-                "{:.1} s, of which {:.1} s storm",
-                self.whole.as_secs_f64(),
-                self.storm.as_secs_f64()
-            ),
-        );
-        row(
-            "jobs",
-            format!(
-                "{} ordered, {} accepted, {} unknown (no key), {} refused to the end",
-                self.ordered,
-                self.accepted,
-                self.unknown,
-                self.ordered - self.accepted - self.unknown
-            ),
-        );
-        row("", list(&self.ends));
-        row("", format!("{} losses, {} user retries", self.losses, self.retries));
-        row("faults", list(&self.faults));
-        row(
-            "streams",
-            format!(
-                "{} events; {} readers got {} over {} connections, {} snapshots",
-                self.events, self.readers, self.delivered, self.connections, self.snapshots
-            ),
-        );
-        row("resets", list(&self.resets));
-        row("frames fetched", self.frames.to_string());
-        row(
-            "caps",
-            format!(
-                "{} samples; at most {} jobs of a session, {} in all",
-                self.looks, self.session_most, self.load_most
-            ),
-        );
-        row("redis away", seconds(self.redis_away));
-        row("settled", seconds(self.settled_after) + " after the storm");
-        row("readers caught up", seconds(self.caught_up_after) + " after that");
-        row("kill -9 to noticed", times(&self.recoveries.noticed));
-        row("kill -9 to next start", times(&self.recoveries.started));
-        row("time to 202", times(&self.accept_times));
-        let _ = writeln!(text);
+        let _ = writeln!(text, "Broken promises");
         for kind in Kind::ALL {
             let (word, meaning) = kind.words();
             let _ = writeln!(text, "  {:>6}  {word:<14} {meaning}", self.findings.count(*kind));
@@ -124,8 +98,85 @@ impl Report {
             true => "every promise held",
             false => "PROMISES WERE BROKEN",
         };
-        let _ = writeln!(text, "\n  {verdict}");
+        let _ = writeln!(text, "\n{verdict}");
         text
+    }
+
+    /// Gives all but the verdict: titles with rows of a name and a value.
+    fn chapters(&self) -> [(&'static str, Vec<(String, String)>); 4] {
+        let row = |name: &str, value: String| (name.to_owned(), value);
+        let rows = |times: &Times| -> Vec<_> {
+            let rows = times.iter().filter(|(_, times)| !times.is_empty());
+            rows.map(|(name, times)| row(name, spread(times))).collect()
+        };
+        let mut run = vec![
+            row("seed", self.seed.to_string()),
+            row("processes", self.processes.clone()),
+            row("redis", format!("append-only file, appendfsync {}", self.appendfsync)),
+            row(
+                "time",
+                format!(
+                    "{}, of which {} storm; {} of processors",
+                    seconds(self.whole),
+                    seconds(self.storm),
+                    seconds(self.processor)
+                ),
+            ),
+        ];
+        run.extend(self.weakened.iter().map(|what| row("missing protection", what.clone())));
+        let mut done: Vec<_> =
+            self.faults.iter().map(|(fault, count)| row(fault, count.to_string())).collect();
+        done.push(row("redis could not be read for", seconds(self.redis_away)));
+        let accepted = format!(
+            "{} of {}; {} requests stayed unknown and were ordered anew",
+            self.accepted, self.ordered, self.unknown
+        );
+        let mut came = vec![
+            row("orders answered with 202", accepted),
+            row("jobs", format!("{}: {}", self.jobs, list(&self.ends))),
+            row(
+                "on the way",
+                format!(
+                    "{} lost workers, {} hand-backs, {} retries by users",
+                    self.losses, self.handed_back, self.retries
+                ),
+            ),
+            row("given up after too many lost workers", self.given_up.to_string()),
+            row("missed their start deadline", self.missed_start.to_string()),
+            row("events", self.events.to_string()),
+            row(
+                "readers",
+                format!(
+                    "{} got {} events over {} connections, {} snapshots",
+                    self.readers, self.delivered, self.connections, self.snapshots
+                ),
+            ),
+            row("cursors that could not be honoured", list(&self.resets)),
+            row("frames fetched and compared", self.frames.to_string()),
+            row(
+                "looks at the caps",
+                format!(
+                    "{}; at most {} jobs of a session, {} in all",
+                    self.looks, self.session_most, self.load_most
+                ),
+            ),
+            row(
+                "estimated_wait_ms held",
+                match self.estimates.share() {
+                    Some(share) => format!("{share:.0} % of {}", self.estimates.given),
+                    None => "none was given".into(),
+                } + &format!(" ({} without)", self.estimates.none),
+            ),
+            row("after the storm, all jobs had ended in", seconds(self.settled_after)),
+            row("and after that, all readers had all in", seconds(self.caught_up_after)),
+        ];
+        came.extend(rows(&self.waits));
+        [
+            ("The run", run),
+            ("What was done to it", done),
+            ("What came of it", came),
+            ("How soon it went on", rows(&self.recoveries)),
+        ]
     }
 
     /// Gives the same for programs.
@@ -138,24 +189,31 @@ impl Report {
                 (kind.words().0, value)
             })
             .collect();
-        let times = |sorted: &[u64]| {
-            json!({
-                "count": sorted.len(),
-                "p50": percentile(sorted, 50),
-                "p99": percentile(sorted, 99),
-            })
+        let times = |times: &Times| -> Value {
+            let each = times.iter().map(|(name, sorted)| {
+                let value = json!({
+                    "count": sorted.len(),
+                    "p50": percentile(sorted, 50),
+                    "p99": percentile(sorted, 99),
+                });
+                ((*name).to_owned(), value)
+            });
+            each.collect::<serde_json::Map<_, _>>().into()
         };
         json!({
             "seed": self.seed,
             "weakened": self.weakened,
             "passed": self.is_clean(),
             "processes": self.processes,
+            "appendfsync": self.appendfsync,
             "storm_ms": self.storm.as_millis() as u64,
             "whole_ms": self.whole.as_millis() as u64,
+            "processor_ms": self.processor.as_millis() as u64,
             "jobs": {
-                "ordered": self.ordered, "accepted": self.accepted,
-                "unknown": self.unknown, "ends": self.ends,
-                "losses": self.losses, "retries": self.retries,
+                "ordered": self.ordered, "accepted": self.accepted, "unknown": self.unknown,
+                "all": self.jobs, "ends": self.ends, "losses": self.losses,
+                "retries": self.retries, "handed_back": self.handed_back,
+                "given_up": self.given_up, "missed_start": self.missed_start,
             },
             "faults": self.faults,
             "streams": {
@@ -168,18 +226,22 @@ impl Report {
                 "samples": self.looks, "session_most": self.session_most,
                 "load_most": self.load_most,
             },
+            "estimates": {
+                "given": self.estimates.given, "held": self.estimates.held,
+                "none": self.estimates.none,
+            },
             "redis_away_ms": self.redis_away.as_millis() as u64,
             "settled_after_ms": self.settled_after.as_millis() as u64,
             "caught_up_after_ms": self.caught_up_after.as_millis() as u64,
-            "noticed_ms": times(&self.recoveries.noticed),
-            "recovery_ms": times(&self.recoveries.started),
-            "accept_ms": times(&self.accept_times),
+            "waits_ms": times(&self.waits),
+            "recoveries_ms": times(&self.recoveries),
             "findings": findings,
         })
     }
 }
 
-fn times(sorted: &[u64]) -> String {
+/// Says how times are spread.
+fn spread(sorted: &[u64]) -> String {
     match (percentile(sorted, 50), percentile(sorted, 99)) {
         (Some(p50), Some(p99)) => format!("p50 {p50} ms, p99 {p99} ms ({} times)", sorted.len()),
         _ => "never".into(),

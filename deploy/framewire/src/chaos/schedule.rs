@@ -1,8 +1,9 @@
 //! Which faults come when. Pure: the seed and the length of the storm decide all of it.
 //!
 //! Each kind of fault has a mean time between two of them; the first comes somewhere within the
-//! first, so a short storm has most kinds too. Pauses reach from shorter than a lease to longer than
-//! two, so that some of those who are paused come back as zombies.
+//! first, so a short storm has most kinds too. Now and then there is a rolling restart, which asks
+//! everybody to leave, one after the other. Pauses reach from shorter than a lease to longer than
+//! two.
 
 use super::dice::Dice;
 use super::proxy::Side;
@@ -11,6 +12,9 @@ use super::proxy::Side;
 pub(super) const LEASE_MS: u64 = 1_500;
 /// When the first fault may come: everybody has started by then.
 const CALM_MS: u64 = 600;
+/// Mean time between two rolling restarts, and between two of those who are restarted in one.
+const ROLLING_MS: u64 = 30_000;
+const ROLLING_STEP_MS: u64 = 700;
 
 /// One fault. Numbers of workers, gateways and links count from 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +23,14 @@ pub(super) enum Fault {
     KillWorker(usize),
     /// SIGSTOP of a worker, and SIGCONT after so many milliseconds.
     StopWorker(usize, u64),
+    /// SIGSTOP of a worker at a slow job, and SIGCONT when another has taken the job over.
+    HauntWorker(usize),
+    /// SIGTERM of a worker, which drains and comes back.
+    DrainWorker(usize),
     /// SIGKILL of a gateway.
     KillGateway(usize),
+    /// SIGTERM of a gateway, which drains and comes back.
+    DrainGateway(usize),
     /// SIGSTOP and SIGCONT of a gateway.
     StopGateway(usize, u64),
     /// SIGKILL of Redis, and a start on its append-only file after so many milliseconds.
@@ -42,8 +52,11 @@ impl Fault {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::KillWorker(_) => "worker killed",
+            Self::DrainWorker(_) => "worker drained",
             Self::StopWorker(..) => "worker paused",
             Self::KillGateway(_) => "gateway killed",
+            Self::DrainGateway(_) => "gateway drained",
+            Self::HauntWorker(_) => "worker back as a zombie",
             Self::StopGateway(..) => "gateway paused",
             Self::KillRedis(_) => "redis killed",
             Self::StopRedis(_) => "redis paused",
@@ -51,6 +64,24 @@ impl Fault {
             Self::Tear(_) => "answer torn",
             Self::Swallow(..) => "connections half-open",
             Self::Delay(..) => "network slow",
+        }
+    }
+
+    /// Gives the number of whom it hits.
+    pub(super) fn target(&self) -> usize {
+        match *self {
+            Self::KillWorker(number)
+            | Self::HauntWorker(number)
+            | Self::DrainWorker(number)
+            | Self::StopWorker(number, _)
+            | Self::KillGateway(number)
+            | Self::DrainGateway(number)
+            | Self::StopGateway(number, _)
+            | Self::Cut(number, _)
+            | Self::Tear(number)
+            | Self::Swallow(number, _)
+            | Self::Delay(number, ..) => number,
+            Self::KillRedis(_) | Self::StopRedis(_) => 0,
         }
     }
 }
@@ -71,19 +102,22 @@ impl Cast {
     }
 }
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 13] = [
     (3_000, |dice, cast| Fault::KillWorker(dice.below(cast.workers))),
     (3_500, |dice, cast| {
         Fault::StopWorker(dice.below(cast.workers), dice.between(200, LEASE_MS * 2))
     }),
+    (4_000, |dice, cast| Fault::HauntWorker(dice.below(cast.workers))),
+    (5_000, |dice, cast| Fault::DrainWorker(dice.below(cast.workers))),
     (6_000, |dice, cast| Fault::KillGateway(dice.below(cast.gateways))),
+    (9_000, |dice, cast| Fault::DrainGateway(dice.below(cast.gateways))),
     (8_000, |dice, cast| {
         Fault::StopGateway(dice.below(cast.gateways), dice.between(200, LEASE_MS * 2))
     }),
     (10_000, |dice, _| Fault::KillRedis(dice.between(0, 1_200))),
     (15_000, |dice, _| Fault::StopRedis(dice.between(100, 2_000))),
     (1_500, |dice, cast| Fault::Cut(cast.link(dice), dice.between(0, 400))),
-    (2_500, |dice, cast| Fault::Tear(cast.link(dice))),
+    (800, |dice, cast| Fault::Tear(cast.link(dice))),
     (2_000, |dice, cast| {
         let side = [Side::Requests, Side::Answers, Side::Both][dice.below(3)];
         Fault::Swallow(cast.link(dice), side)
@@ -104,6 +138,14 @@ pub(super) fn draw(dice: &mut Dice, cast: Cast, storm_ms: u64) -> Vec<(u64, Faul
             faults.push((at, make(&mut dice, &cast)));
             at += dice.between(period / 2, period * 3 / 2);
         }
+    }
+    let everybody = (0..cast.workers).map(Fault::DrainWorker);
+    let everybody = everybody.chain((0..cast.gateways).map(Fault::DrainGateway));
+    let mut at = dice.between(ROLLING_MS / 2, ROLLING_MS);
+    while at < storm_ms {
+        let moments = (at..storm_ms).step_by(ROLLING_STEP_MS as usize);
+        faults.extend(moments.zip(everybody.clone()));
+        at += dice.between(ROLLING_MS / 2, ROLLING_MS * 3 / 2);
     }
     faults.sort_by_key(|(at, _)| *at);
     faults

@@ -5,8 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::forger::Forger;
-use super::proxy::Link;
+use super::life::LOSSES_MAX;
+use super::mutant::Mutant;
+use super::proxy::{Front, Link};
 use super::schedule::LEASE_MS;
 use super::stage::{Actor, Stage};
 use super::witness::SESSION_CAP;
@@ -30,32 +31,33 @@ pub(super) struct Places {
 pub(super) fn up(
     args: &ChaosArgs,
     data: &DataDir,
-    forger: Option<Forger>,
+    mutant: Option<&Mutant>,
 ) -> Result<(Stage, Places), ChaosError> {
     let socket = data.socket(&[std::env::temp_dir(), "/tmp".into()])?;
     let program = redis::program(redis::find()?, data, &socket)?;
     let mut server = Actor::new("redis".into(), &program.path, data.path());
     server.arguments = program.arguments;
-    // So that "answered" means "on disk": with `everysec` a kill could take back what was answered
-    // while an fsync was running.
-    server.arguments.extend(["--appendfsync", "always"].map(Into::into));
+    server.arguments.extend(["--appendfsync", args.appendfsync.word()].map(Into::into));
     let mut workers = Vec::new();
     for number in 1..=args.workers {
         let path = beside("framewire-worker")?;
         let mut worker = Actor::new(format!("worker-{number}"), &path, data.path());
-        worker.environment = settings(data, &args.slots.to_string());
-        link(&mut worker, &socket, None)?;
+        worker.environment = settings(data, args);
+        // Half of them finish what they have when they are asked to leave, half hand it back.
+        let drain = ("FRAMEWIRE_WORKER_DRAIN_S".to_owned(), (number % 2).to_string());
+        worker.environment.push(drain);
+        link(&mut worker, number, &socket, mutant)?;
         workers.push(worker);
     }
     let (mut gateways, mut addresses) = (Vec::new(), Vec::new());
     for number in 1..=args.gateways {
         let path = beside("framewire-gateway")?;
         let mut gateway = Actor::new(format!("gateway-{number}"), &path, data.path());
-        gateway.environment = settings(data, &args.slots.to_string());
+        gateway.environment = settings(data, args);
         let at = free_address()?;
         let listen = ("FRAMEWIRE_GATEWAY_LISTEN".to_owned(), at.to_string());
         gateway.environment.push(listen);
-        link(&mut gateway, &socket, forger.clone())?;
+        link(&mut gateway, number, &socket, mutant)?;
         addresses.push(format!("http://{at}"));
         gateways.push(gateway);
     }
@@ -64,32 +66,43 @@ pub(super) fn up(
     Ok((stage, places))
 }
 
+/// Unfinished jobs of one session; the greedy one reaches it when the storm is bad.
+pub(super) fn session_max(jobs: u32) -> u32 {
+    (jobs / 10).clamp(40, 120)
+}
+
 /// Gives what all workers and gateways are set to: short leases, so that losses are quick.
-fn settings(data: &DataDir, slots: &str) -> Vec<(String, String)> {
+fn settings(data: &DataDir, args: &ChaosArgs) -> Vec<(String, String)> {
     let artifacts = data.artifacts().display().to_string();
     let all = [
         ("FRAMEWIRE_ARTIFACTS_PATH", artifacts),
-        ("FRAMEWIRE_WORKER_SLOTS", slots.to_owned()),
+        ("FRAMEWIRE_WORKER_SLOTS", args.slots.to_string()),
         ("FRAMEWIRE_REDIS_CALL_TIMEOUT_MS", "1000".into()),
         ("FRAMEWIRE_QUEUE_LEASE_MS", LEASE_MS.to_string()),
         ("FRAMEWIRE_QUEUE_RENEW_MS", (LEASE_MS / 4).to_string()),
         ("FRAMEWIRE_QUEUE_SESSION_CAP", SESSION_CAP.to_string()),
-        ("FRAMEWIRE_QUEUE_SESSION_MAX", "80".into()),
-        // Giving up after three losses is right for a job that kills its workers; here chance does.
-        ("FRAMEWIRE_QUEUE_LOSSES_MAX", "100".into()),
+        ("FRAMEWIRE_QUEUE_SESSION_MAX", session_max(args.jobs).to_string()),
+        ("FRAMEWIRE_QUEUE_LOSSES_MAX", LOSSES_MAX.to_string()),
         ("FRAMEWIRE_GATEWAY_PING_MS", "1000".into()),
+        ("FRAMEWIRE_GATEWAY_DRAIN_MS", "500".into()),
         ("FRAMEWIRE_BUILTIN_FAULTS", "true".into()),
         ("FRAMEWIRE_LOG_FILTER", "info".into()),
     ];
     all.map(|(name, value)| (name.to_owned(), value)).to_vec()
 }
 
-fn link(actor: &mut Actor, socket: &Path, forger: Option<Forger>) -> io::Result<()> {
-    let front = socket.with_file_name(format!("{}.sock", actor.name));
-    drop(std::fs::remove_file(&front));
-    actor.link = Some(Link::open(&front, socket, forger)?);
-    let url = ("FRAMEWIRE_REDIS_URL".to_owned(), redis::url_of(&front));
-    actor.environment.push(url);
+/// Gives an actor its way to Redis: over TCP for every other one, over a socket for the rest.
+fn link(actor: &mut Actor, number: u8, back: &Path, mutant: Option<&Mutant>) -> io::Result<()> {
+    let (front, url) = if number.is_multiple_of(2) {
+        let (front, at) = Front::tcp()?;
+        (front, format!("redis://{at}"))
+    } else {
+        let path = back.with_file_name(format!("{}.sock", actor.name));
+        drop(std::fs::remove_file(&path));
+        (Front::unix(&path)?, redis::url_of(&path))
+    };
+    actor.link = Some(Link::open(front, back, mutant.cloned()));
+    actor.environment.push(("FRAMEWIRE_REDIS_URL".to_owned(), url));
     Ok(())
 }
 

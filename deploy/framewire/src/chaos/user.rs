@@ -1,20 +1,28 @@
 //! A user with a session: asks for jobs, asks again when an answer got lost, cancels, retries.
 //!
-//! What a careful client does, over plain HTTP and to any gateway. Only a request that is known to
-//! have done nothing, or that carries an Idempotency-Key, is sent again. An answer that no user
-//! should ever get is a complaint, which the verdict counts.
+//! What a careful client does, over plain HTTP and to any gateway. It waits as long as
+//! `Retry-After` says. A request that carries an Idempotency-Key is sent again until it is
+//! answered; one without only if it is certain that it did nothing. Where that is not, the old one
+//! counts as unknown and a fresh one is ordered, as a person would who sees an error. So in the end
+//! every order is a job that was answered with 202. An answer that no user should ever get is a
+//! complaint, which the verdict counts.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::dice::Dice;
 use super::orders::{Order, Trouble};
 
 /// Longest wait for an answer; a paused gateway is longer than that.
 const PATIENCE: Duration = Duration::from_millis(2_500);
+/// Orders that one session is placing at a time: a full queue is asked by so many, not by hundreds.
+const HANDS: usize = 8;
 
 /// What came of an order.
 #[derive(Debug, Clone)]
@@ -24,9 +32,20 @@ pub(super) struct Promise {
     pub(super) ids: Vec<String>,
     /// From the first request to the first 202.
     pub(super) accepted_after: Option<Duration>,
+    /// From the request that was accepted to its 202.
+    pub(super) answered_after: Option<Duration>,
+    /// What that 202 said of the wait.
+    pub(super) estimated_ms: Option<u64>,
     pub(super) cancelled: bool,
-    /// Whether it may or may not have been accepted, and can't be asked for again.
-    pub(super) unknown: bool,
+    /// Requests without a key that may or may not have made a job that nobody knows of.
+    pub(super) unknown: u32,
+}
+
+/// What a 202 said.
+struct Accepted {
+    id: String,
+    estimated_ms: Option<u64>,
+    answered_after: Duration,
 }
 
 /// The gateways there are, and how to reach them.
@@ -39,7 +58,8 @@ pub(super) struct Town {
 
 /// What a request came to.
 enum Reply {
-    Answer(StatusCode, Value),
+    /// An answer, and the wait that it asks for before the next request.
+    Answer(StatusCode, Value, Option<Duration>),
     /// It never reached a gateway.
     Undone,
     /// Nobody knows whether it was done.
@@ -80,6 +100,7 @@ impl Town {
         let session: Value = reply.error_for_status()?.json().await?;
         Ok(User {
             town: self.clone(),
+            hands: Arc::new(Semaphore::new(HANDS)),
             session: session["id"].as_str().unwrap_or_default().to_owned(),
             token: session["token"].as_str().unwrap_or_default().to_owned(),
         })
@@ -90,93 +111,133 @@ impl Town {
 #[derive(Debug, Clone)]
 pub(super) struct User {
     pub(super) town: Town,
+    hands: Arc<Semaphore>,
     pub(super) session: String,
     pub(super) token: String,
 }
 
 impl User {
-    /// Sees an order through: submit, and what else its user does with it. Gives up at `until`.
-    pub(super) async fn see_through(self, order: Order, mut dice: Dice, until: Instant) -> Promise {
-        let began_at = Instant::now();
+    /// Sees an order through: submit, and what else its user does with it. Gives up when it is
+    /// `enough`.
+    pub(super) async fn see_through(
+        self,
+        order: Order,
+        mut dice: Dice,
+        enough: CancellationToken,
+    ) -> Promise {
+        let enough = &enough;
         let mut promise = Promise {
             ids: Vec::new(),
             accepted_after: None,
+            answered_after: None,
+            estimated_ms: None,
             cancelled: false,
-            unknown: false,
+            unknown: 0,
             order,
         };
         let order = promise.order.clone();
-        if order.twice {
-            let (mut one, mut two) = (dice.fork(), dice.fork());
+        let hand = self.hands.acquire().await;
+        let began_at = Instant::now();
+        let accepted = if order.twice {
+            let (mut one, mut two, mut lost) = (dice.fork(), dice.fork(), 0);
             let (first, second) = tokio::join!(
-                self.submit(&order, &mut one, until),
-                self.submit(&order, &mut two, until)
+                self.submit(&order, &mut one, enough, &mut promise.unknown),
+                self.submit(&order, &mut two, enough, &mut lost)
             );
-            promise.ids.extend(first.into_iter().chain(second));
+            promise.ids.extend(first.iter().zip(&second).map(|(_, second)| second.id.clone()));
+            first.or(second)
         } else {
-            promise.ids.extend(self.submit(&order, &mut dice, until).await);
-        }
-        let Some(id) = promise.ids.first().cloned() else {
-            promise.unknown = order.key.is_none() && Instant::now() < until;
+            self.submit(&order, &mut dice, enough, &mut promise.unknown).await
+        };
+        drop(hand);
+        let Some(accepted) = accepted else {
             return promise;
         };
+        let id = accepted.id;
+        promise.ids.push(id.clone());
         promise.accepted_after = Some(began_at.elapsed());
+        promise.answered_after = Some(accepted.answered_after);
+        promise.estimated_ms = accepted.estimated_ms;
         if let Some(after) = order.cancel_ms {
             tokio::time::sleep(Duration::from_millis(after)).await;
             promise.cancelled = true;
-            self.insist(&format!("/v1/jobs/{id}/cancel"), &[200], &mut dice, until).await;
+            self.insist(&format!("/v1/jobs/{id}/cancel"), &[200], &mut dice, enough).await;
         }
         if order.again {
-            promise.ids.extend(self.submit(&order, &mut dice, until).await);
+            let again = self.submit(&order, &mut dice, enough, &mut promise.unknown).await;
+            promise.ids.extend(again.map(|accepted| accepted.id));
         }
-        if order.trouble == Trouble::Refused {
-            self.retry(&id, &mut dice, until).await;
+        let may_fail = order.trouble == Trouble::Refused
+            || order.cancel_ms.is_some()
+            || order.start_within_s.is_some();
+        if order.returns && may_fail {
+            self.retry(&id, &mut dice, enough).await;
         }
         promise
     }
 
-    async fn submit(&self, order: &Order, dice: &mut Dice, until: Instant) -> Option<String> {
-        while Instant::now() < until {
+    async fn submit(
+        &self,
+        order: &Order,
+        dice: &mut Dice,
+        enough: &CancellationToken,
+        unknown: &mut u32,
+    ) -> Option<Accepted> {
+        while !enough.is_cancelled() {
             let url = self.town.url(dice, "/v1/jobs");
             let mut request = self.town.http.post(url).json(&order.body());
             if let Some(key) = &order.key {
                 request = request.header("Idempotency-Key", key);
             }
+            let sent_at = Instant::now();
+            let mut wait = None;
             match self.send(request).await {
-                Reply::Answer(status, job) if status == 202 => {
-                    let id = job["id"].as_str().map(ToOwned::to_owned);
-                    if id.is_none() {
+                Reply::Answer(status, job, _) if status == 202 => {
+                    let Some(id) = job["id"].as_str() else {
                         self.town.complain(format!("202 without an id: {job}"));
-                    }
-                    return id;
-                }
-                Reply::Answer(status, _) if status == 429 => {}
-                Reply::Answer(status, problem) if status == 503 => {
-                    if order.key.is_none() && problem["code"] != "queue_full" {
                         return None;
-                    }
+                    };
+                    return Some(Accepted {
+                        id: id.to_owned(),
+                        estimated_ms: job["estimated_wait_ms"].as_u64(),
+                        answered_after: sent_at.elapsed(),
+                    });
                 }
-                Reply::Answer(status, problem) => {
+                Reply::Answer(status, problem, after) if status == 429 || status == 503 => {
+                    wait = after;
+                    let refused = status == 429 || problem["code"] == "queue_full";
+                    *unknown += u32::from(order.key.is_none() && !refused);
+                }
+                Reply::Answer(status, problem, _) => {
                     self.town.complain(format!("POST /v1/jobs: {status} {problem}"));
                     return None;
                 }
-                Reply::Unknown if order.key.is_none() => return None,
-                Reply::Unknown | Reply::Undone => {}
+                Reply::Unknown => *unknown += u32::from(order.key.is_none()),
+                Reply::Undone => {}
             }
-            pause(dice).await;
+            tokio::select! {
+                () = enough.cancelled() => {}
+                () = tokio::time::sleep(wait.unwrap_or_default()) => pause(dice).await,
+            }
         }
         None
     }
 
     /// Sends what may be sent any number of times until it has one of these statuses; gives whether
     /// it had.
-    async fn insist(&self, path: &str, wanted: &[u16], dice: &mut Dice, until: Instant) -> bool {
-        while Instant::now() < until {
+    async fn insist(
+        &self,
+        path: &str,
+        wanted: &[u16],
+        dice: &mut Dice,
+        enough: &CancellationToken,
+    ) -> bool {
+        while !enough.is_cancelled() {
             let url = self.town.url(dice, path);
             match self.send(self.town.http.post(url)).await {
-                Reply::Answer(status, _) if wanted.contains(&status.as_u16()) => return true,
-                Reply::Answer(status, _) if status == 503 => {}
-                Reply::Answer(status, problem) => {
+                Reply::Answer(status, ..) if wanted.contains(&status.as_u16()) => return true,
+                Reply::Answer(status, ..) if status == 503 => {}
+                Reply::Answer(status, problem, _) => {
                     self.town.complain(format!("POST {path}: {status} {problem}"));
                     return false;
                 }
@@ -187,22 +248,26 @@ impl User {
         false
     }
 
-    /// Waits until a job has ended, and wants it tried again if it failed.
-    async fn retry(&self, id: &str, dice: &mut Dice, until: Instant) {
-        while Instant::now() < until {
+    /// Waits until a job has ended, and wants it tried again unless it completed.
+    async fn retry(&self, id: &str, dice: &mut Dice, enough: &CancellationToken) {
+        let path = format!("/v1/jobs/{id}/retry");
+        while !enough.is_cancelled() {
             let url = self.town.url(dice, &format!("/v1/jobs/{id}?wait=1"));
             match self.send(self.town.get(&url)).await {
-                Reply::Answer(status, job) if status == 200 => match job["status"].as_str() {
-                    Some("failed") => {
-                        // A lost answer makes the second request one too many: 409 is right then.
-                        let path = format!("/v1/jobs/{id}/retry");
-                        self.insist(&path, &[202, 409], dice, until).await;
+                Reply::Answer(status, job, _) if status == 200 => match job["status"].as_str() {
+                    Some("failed" | "cancelled") => {
+                        // With an impatient double click: 409 is right for one of the two.
+                        let (mut one, mut two) = (dice.fork(), dice.fork());
+                        tokio::join!(
+                            self.insist(&path, &[202, 409], &mut one, enough),
+                            self.insist(&path, &[202, 409], &mut two, enough)
+                        );
                         return;
                     }
-                    Some("completed" | "cancelled") => return,
+                    Some("completed") => return,
                     _ => {}
                 },
-                Reply::Answer(status, problem) if status != 503 => {
+                Reply::Answer(status, problem, _) if status != 503 => {
                     self.town.complain(format!("GET /v1/jobs/{id}: {status} {problem}"));
                     return;
                 }
@@ -216,7 +281,7 @@ impl User {
     pub(super) async fn get(&self, path: &str, dice: &mut Dice) -> Option<(StatusCode, Value)> {
         let url = self.town.url(dice, path);
         match self.send(self.town.get(&url)).await {
-            Reply::Answer(status, value) => Some((status, value)),
+            Reply::Answer(status, value, _) => Some((status, value)),
             Reply::Undone | Reply::Unknown => None,
         }
     }
@@ -237,8 +302,10 @@ impl User {
             Err(_) => return Reply::Unknown,
         };
         let status = reply.status();
+        let after = reply.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let after = after.and_then(|value| value.parse().ok()).map(Duration::from_secs);
         match reply.json().await {
-            Ok(body) => Reply::Answer(status, body),
+            Ok(body) => Reply::Answer(status, body, after),
             Err(_) => Reply::Unknown,
         }
     }

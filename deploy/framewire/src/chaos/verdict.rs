@@ -7,11 +7,11 @@ use super::inventory::Record;
 use super::life::{Life, urls};
 use super::orders::Trouble;
 use super::reader::{Diary, Snapshot, number};
-use super::storm::Kill;
 use super::user::Promise;
 use super::witness::{Log, Seen};
 
-const TERMINAL: [&str; 3] = ["completed", "failed", "cancelled"];
+/// Events after which nothing comes unless somebody asks.
+pub(super) const TERMINAL: [&str; 3] = ["completed", "failed", "cancelled"];
 
 /// Follows every job through the logs; gives its life by its id.
 pub(super) fn lives<'a>(seen: &'a Seen, findings: &mut Findings) -> HashMap<&'a str, Life> {
@@ -58,6 +58,8 @@ pub(super) fn jobs(
     }
     for promise in promises {
         let Some(id) = promise.ids.first() else {
+            let text = format!("{}: never answered with 202", promise.order.body());
+            findings.add(Kind::Refused, text);
             continue;
         };
         if promise.ids.iter().any(|other| other != id) {
@@ -65,7 +67,10 @@ pub(super) fn jobs(
             findings.add(Kind::Duplicated, text);
         }
         match by_id.get(id.as_str()) {
-            Some(job) => ending(promise, job, findings),
+            Some(job) => {
+                let life = lives.get(id.as_str()).cloned().unwrap_or_default();
+                ending(promise, job, &life, findings);
+            }
             None => findings.add(Kind::Lost, format!("{id} was answered 202 and is gone")),
         }
     }
@@ -99,31 +104,52 @@ fn life_of(job: &Record, life: Option<&Life>, findings: &mut Findings) {
 }
 
 /// Checks that a job ended as its order says.
-fn ending(promise: &Promise, job: &Record, findings: &mut Findings) {
-    let trouble = promise.order.trouble;
+fn ending(promise: &Promise, job: &Record, life: &Life, findings: &mut Findings) {
+    let order = &promise.order;
+    if let (Some(late_at), Some(within_s)) = (life.late_at, order.start_within_s)
+        && late_at < life.born_at + within_s * 1_000
+    {
+        findings.add(Kind::Late, format!("{} was failed before its deadline", job.id));
+    }
     let is_right = match job.state.as_str() {
         "completed" => true,
         "cancelled" => promise.cancelled,
+        "failed" if life.given_up => true,
+        "failed" if life.late_at.is_some() => order.start_within_s.is_some(),
         // Its user has not come to ask for the retry.
-        "failed" => trouble == Trouble::Refused && job.retries == 0,
+        "failed" => order.trouble == Trouble::Refused && job.retries == 0,
         _ => return,
     };
     if !is_right {
         let text = format!("{} {}: {}", job.id, job.state, job.error);
         findings.add(Kind::WrongEnd, text);
     }
-    let needed = match trouble {
-        Trouble::None => 1,
+    let needed = match order.trouble {
+        Trouble::None | Trouble::Deadly => 1,
         Trouble::Temporary(attempts) => attempts as i64 + 1,
         Trouble::Refused => 2,
     };
-    if job.state == "completed" && job.attempts != needed {
+    // An attempt that was cancelled, and one whose worker was the last it might lose, count too.
+    let more = i64::from(promise.cancelled && job.retries > 0) + i64::from(life.given_up);
+    if job.state == "completed" && !(needed..=needed + more).contains(&job.attempts) {
         let text = format!(
             "{} took {} attempts where {needed} were needed ({} losses)",
             job.id, job.attempts, job.losses
         );
         findings.add(Kind::Burned, text);
     }
+}
+
+/// Compares the dead letters with the failed jobs.
+pub(super) fn dead_letters(dead: &[String], records: &[Record], findings: &mut Findings) {
+    let dead: HashSet<&str> = dead.iter().map(String::as_str).collect();
+    let failed = records.iter().filter(|job| job.state == "failed");
+    let failed: HashSet<&str> = failed.map(|job| job.id.as_str()).collect();
+    let text = |what: &str, id: &&str| format!("{id} {what}");
+    let missing = failed.difference(&dead).map(|id| text("failed and has no dead letter", id));
+    findings.add_all(Kind::DeadLetters, missing);
+    let strange = dead.difference(&failed).map(|id| text("has a dead letter and did not fail", id));
+    findings.add_all(Kind::DeadLetters, strange);
 }
 
 /// Judges one reader by its session's log, of which it had to have everything up to `head`.
@@ -194,33 +220,70 @@ fn snapshot_fault(snapshot: &Snapshot, log: &Log) -> Option<String> {
     })
 }
 
-/// How long it took until killed workers' jobs went on; sorted, in milliseconds.
-#[derive(Debug, Default)]
-pub(super) struct Recoveries {
-    /// From the kill until the lease was found to have passed.
-    pub(super) noticed: Vec<u64>,
-    /// From the kill to the next start; under load this is mostly waiting for a turn.
-    pub(super) started: Vec<u64>,
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-/// Measures each job whose worker was killed over it.
-pub(super) fn recoveries(kills: &[Kill], seen: &Seen) -> Recoveries {
-    let mut times = Recoveries::default();
-    for kill in kills {
-        for job in &kill.jobs {
-            let entries = seen.logs.iter().flat_map(|log| &log.entries);
-            let mut after = entries.filter(|it| it.job == *job && it.at() > kill.at);
-            // It may have finished in its last moment, or been cancelled: nothing was to recover.
-            let Some(lapsed) = after.next().filter(|it| it.kind == "queued") else {
-                continue;
-            };
-            times.noticed.push(lapsed.at() - kill.at);
-            if let Some(next) = after.next().filter(|it| it.kind == "started") {
-                times.started.push(next.at() - kill.at);
-            }
-        }
+    use super::super::reader::Line;
+    use super::super::witness::Entry;
+    use super::*;
+
+    /// Two sessions, each with one job that was submitted.
+    fn two() -> Seen {
+        let log = |session: &str, job: &str| {
+            let mut log = Log::default();
+            session.clone_into(&mut log.session);
+            log.entries.push(Entry {
+                n: 1,
+                nonce: "aaaaaaaa".into(),
+                kind: "queued".into(),
+                job: job.into(),
+                data: json!({"job": job, "v": 1}),
+            });
+            log
+        };
+        let mut seen = Seen::default();
+        seen.logs = vec![log("one", "job_1"), log("two", "job_2")];
+        seen
     }
-    times.noticed.sort_unstable();
-    times.started.sort_unstable();
-    times
+
+    /// A reader of the first session that was told this.
+    fn told(n: u64, nonce: &str, job: &str) -> Diary {
+        let data = json!({"job": job, "v": 1});
+        let line = Line { n, nonce: nonce.into(), kind: "queued".into(), data };
+        Diary { lines: vec![line], ..Diary::default() }
+    }
+
+    #[test]
+    fn a_reader_that_was_told_of_anothers_job_has_seen_a_leak() {
+        let mut findings = Findings::default();
+        reader(&told(1, "aaaaaaaa", "job_1"), 1, &two(), &mut findings);
+        assert_eq!(findings.total(), 0, "{findings:?}");
+        reader(&told(1, "aaaaaaaa", "job_2"), 1, &two(), &mut findings);
+        assert_eq!(findings.count(Kind::Leaked), 1, "{findings:?}");
+    }
+
+    #[test]
+    fn an_event_that_never_came_and_one_that_is_another_are_found() {
+        let mut findings = Findings::default();
+        reader(&Diary::default(), 1, &two(), &mut findings);
+        assert_eq!(findings.count(Kind::Lost), 1, "{findings:?}");
+        reader(&told(1, "bbbbbbbb", "job_1"), 1, &two(), &mut findings);
+        assert_eq!(findings.count(Kind::Altered), 1, "{findings:?}");
+    }
+
+    #[test]
+    fn a_dead_letter_too_few_and_one_too_many_are_found() {
+        let record = |id: &str, state: &str| Record {
+            id: id.into(),
+            state: state.into(),
+            ..Record::default()
+        };
+        let records = [record("one", "failed"), record("two", "completed")];
+        let mut findings = Findings::default();
+        dead_letters(&["one".into()], &records, &mut findings);
+        assert_eq!(findings.total(), 0, "{findings:?}");
+        dead_letters(&["two".into()], &records, &mut findings);
+        assert_eq!(findings.count(Kind::DeadLetters), 2, "{findings:?}");
+    }
 }

@@ -71,11 +71,7 @@ impl Wire {
                 BufReader::new(stream)
             }
         };
-        let mut request = format!("*{}\r\n", words.len());
-        for word in words {
-            request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
-        }
-        stream.get_mut().write_all(request.as_bytes())?;
+        stream.get_mut().write_all(&request(words))?;
         let answer = read(&mut stream)?;
         self.stream = Some(stream);
         answer
@@ -87,6 +83,66 @@ impl Wire {
         words.extend(arguments);
         self.call(&words)
     }
+}
+
+/// Bytes of a conversation as they come, given out as whole requests or answers.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Whole(Vec<u8>);
+
+impl Whole {
+    /// Takes what was read; gives what is whole by now.
+    pub(super) fn take(&mut self, read: &[u8]) -> Vec<Vec<u8>> {
+        self.0.extend_from_slice(read);
+        let (mut whole, mut done) = (Vec::new(), 0);
+        while let Some(size) = size_of(&self.0[done..]) {
+            whole.push(self.0[done..done + size].to_vec());
+            done += size;
+        }
+        self.0.drain(..done);
+        whole
+    }
+}
+
+/// Measures the first whole request or answer in these bytes.
+fn size_of(bytes: &[u8]) -> Option<usize> {
+    let end = bytes.windows(2).position(|two| two == b"\r\n")? + 2;
+    let count = || -> Option<i64> { std::str::from_utf8(&bytes[1..end - 2]).ok()?.parse().ok() };
+    match bytes[0] {
+        b'$' => {
+            let size = usize::try_from(count()?).map_or(end, |size| end + size + 2);
+            (bytes.len() >= size).then_some(size)
+        }
+        b'*' | b'>' => {
+            let mut size = end;
+            for _ in 0..count()? {
+                size += size_of(&bytes[size..])?;
+            }
+            Some(size)
+        }
+        _ => Some(end),
+    }
+}
+
+/// Writes a request.
+pub(super) fn request(words: &[&str]) -> Vec<u8> {
+    let mut request = format!("*{}\r\n", words.len());
+    for word in words {
+        request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+    }
+    request.into_bytes()
+}
+
+/// Reads a whole request; nothing of one whose words are not text.
+pub(super) fn words(request: &[u8]) -> Option<Vec<&str>> {
+    let mut rest = std::str::from_utf8(request).ok()?.strip_prefix('*')?;
+    let mut words = Vec::new();
+    rest = rest.split_once("\r\n")?.1;
+    while let Some((size, more)) = rest.strip_prefix('$').and_then(|it| it.split_once("\r\n")) {
+        let size: usize = size.parse().ok()?;
+        words.push(more.get(..size)?);
+        rest = more.get(size + 2..)?;
+    }
+    Some(words)
 }
 
 /// Reads one answer: the outer error is the connection's, the inner one is Redis' own.
@@ -118,4 +174,20 @@ fn read(stream: &mut BufReader<UnixStream>) -> io::Result<io::Result<Answer>> {
         }
         _ => return Err(io::Error::other(format!("{line:?} is no answer"))),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_comes_in_pieces_is_given_out_whole() {
+        let (mut whole, bytes) = (Whole::default(), request(&["EVALSHA", "ab", "a\r\nb", ""]));
+        for byte in &bytes[..bytes.len() - 1] {
+            assert!(whole.take(&[*byte]).is_empty());
+        }
+        let given = whole.take(b"\n*1\r\n");
+        assert_eq!(given, [bytes]);
+        assert_eq!(words(&given[0]).unwrap(), ["EVALSHA", "ab", "a\r\nb", ""]);
+    }
 }

@@ -1,7 +1,8 @@
 //! The chaos run in small: a storm over everything breaks no promise, and a run in which a protection
 //! is missing fails.
 //!
-//! Large ones are for the hand: `framewire chaos --jobs 5000 --seconds 300`.
+//! Large ones are for the hand, `framewire chaos --jobs 5000`, and so is the list of all that may be
+//! missing: `framewire chaos --mutants`.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -29,15 +30,18 @@ fn chaos(arguments: &[&str]) -> (Value, Output) {
 }
 
 #[test]
-fn kills_pauses_and_cuts_of_everything_break_no_promise() {
-    let (report, output) = chaos(&["--jobs", "80", "--seconds", "15"]);
+fn kills_drains_pauses_and_cuts_of_everything_break_no_promise() {
+    let (report, output) = chaos(&["--jobs", "80", "--seconds", "10"]);
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{printed}");
     assert_eq!(report["passed"], true);
-    assert!(report["jobs"]["accepted"].as_u64() >= Some(40), "{printed}");
-    assert!(report["faults"]["redis killed"].as_u64() >= Some(1), "{printed}");
-    assert!(report["faults"]["worker killed"].as_u64() >= Some(3), "{printed}");
-    assert!(report["caps"]["samples"].as_u64() >= Some(500), "{printed}");
+    assert_eq!(report["jobs"]["accepted"], 80, "{printed}");
+    // The deadly one; chance may have ended another in the same way.
+    assert!(report["jobs"]["given_up"].as_u64() >= Some(1), "{printed}");
+    let hits = |fault: &str| report["faults"][fault].as_u64().unwrap_or_default();
+    assert!(hits("redis killed") >= 1, "{printed}");
+    assert!(hits("worker killed") >= 1 && hits("worker killed by its job") >= 1, "{printed}");
+    assert!(report["caps"]["samples"].as_u64() >= Some(300), "{printed}");
 }
 
 #[test]
