@@ -7,7 +7,7 @@
 //!
 //! | key | type | holds | written by | bound, lifetime |
 //! |---|---|---|---|---|
-//! | `config` | hash | `session_cap` and other values an operator may change live | gateway, operator | a few fields |
+//! | `config` | hash | `session_cap` and other values an operator may change live; of `c0` also `cells`, how many there are | gateway, worker, operator | a few fields |
 //! | `pools` | set | pools that ever had a worker | heartbeat | pools |
 //! | `pool:<pool>` | hash | `capacity` (live slots), `cap` (operator's), `beat` (place in the class pattern), `service_ms` (moving average), `swept_at`, `lapse_from` | heartbeat, admit, complete, sweep | 6 fields |
 //! | `job:<id>` | hash | the job, as text fields | all transitions, purge | retention after the end |
@@ -33,7 +33,8 @@
 //! | `sweep:<pool>` | string | the throttle of the sweep | sweep | 0.5 s |
 //!
 //! Channels: `stream:<session>` carries the text of each event; `probe:<gateway>` carries what a
-//! gateway publishes to itself to see whether its subscription is alive.
+//! gateway publishes to itself to see whether its subscription is alive. In a cluster they are sharded
+//! channels (SPUBLISH), and lie in the slot of their cell as keys do.
 
 use crate::domain::{Cell, Pool, Priority, SessionId};
 

@@ -1,6 +1,6 @@
 //! No session starves another, no class starves another, no cap is exceeded.
 
-use framewire_shared::domain::{Priority, SessionId};
+use framewire_shared::domain::{Cell, Priority, SessionId};
 use framewire_shared::store::QueueOptions;
 
 use crate::world::{World, session};
@@ -98,7 +98,7 @@ async fn a_session_never_runs_more_than_its_cap_and_the_slots_go_to_others() {
 #[tokio::test]
 async fn a_lowered_cap_takes_effect_without_ending_what_runs() {
     let world = World::with_clock(QueueOptions::default());
-    world.store.configure_session_cap(3).await.unwrap();
+    world.store.configure_session_cap(Cell::FIRST, 3).await.unwrap();
     let mine = session();
     for _ in 0..6 {
         world.submit(&mine).await;
@@ -109,7 +109,7 @@ async fn a_lowered_cap_takes_effect_without_ending_what_runs() {
         running.push(lease);
     }
     assert_eq!(running.len(), 3);
-    world.store.configure_session_cap(1).await.unwrap();
+    world.store.configure_session_cap(Cell::FIRST, 1).await.unwrap();
     for lease in &running[..2] {
         world.finish(lease).await;
         assert!(world.pop().is_none(), "admitted beyond the new cap");

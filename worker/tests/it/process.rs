@@ -39,7 +39,7 @@ impl Drop for Worker {
 fn command(world: &World) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_framewire-worker"));
     command
-        .env("FRAMEWIRE_REDIS_URL", world.redis.url())
+        .envs(world.redis.environment())
         .env("FRAMEWIRE_ARTIFACTS_PATH", world.folder.path().join("artifacts"))
         .env("FRAMEWIRE_WORKER_SLOTS", "1")
         .env("FRAMEWIRE_BUILTIN_FAULTS", "true")
@@ -148,6 +148,6 @@ async fn unknown_settings_are_refused_at_the_start() {
 }
 
 fn redis_cli(world: &World, words: &[&str]) -> Output {
-    let socket = world.redis.url().replace("redis+unix://", "");
-    Command::new("redis-cli").args(["-s", &socket]).args(words).output().expect("run redis-cli")
+    let socket = world.redis.socket();
+    Command::new("redis-cli").arg("-s").arg(socket).args(words).output().expect("run redis-cli")
 }

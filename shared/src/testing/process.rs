@@ -1,0 +1,148 @@
+//! One redis-server process: started, killed, started again.
+//!
+//! Has a unix socket in a folder that goes with it, and a port where others must find it. Starts in
+//! about 50 ms. Killed by handle when dropped, so a failed test leaves nothing behind.
+
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use super::wait::until_blocking;
+
+/// Ports that tests take: below those that the kernel gives to outgoing connections (from 32768 on),
+/// so that a server that is killed finds its own free when it comes back.
+const PORTS: std::ops::Range<u16> = 10_000..20_000;
+/// Where a cluster's node listens for the others, above its port.
+const BUS: u16 = 10_000;
+
+/// A redis-server, running or killed.
+pub struct Process {
+    child: Child,
+    folder: tempfile::TempDir,
+    port: Option<u16>,
+    arguments: Vec<String>,
+}
+
+impl Process {
+    /// Starts one on a socket alone, with AOF, as the launcher does; waits until it answers.
+    pub fn start() -> Self {
+        Self::start_with(None, Vec::new())
+    }
+
+    /// Starts one on a free port of the loopback besides, with further arguments.
+    pub fn start_on_a_port(arguments: &[&str]) -> Self {
+        let port = free_port();
+        Self::start_with(Some(port), arguments.iter().map(|&word| word.to_owned()).collect())
+    }
+
+    fn start_with(port: Option<u16>, arguments: Vec<String>) -> Self {
+        let folder = tempfile::Builder::new().prefix("fw-").tempdir().expect("make a folder");
+        let child = spawn(folder.path(), port, &arguments);
+        let mut process = Self { child, folder, port, arguments };
+        process.wait_until_it_answers();
+        process
+    }
+
+    /// Gives the URL of this server alone.
+    pub fn url(&self) -> String {
+        format!("redis+unix://{}", self.socket().display())
+    }
+
+    /// Gives `127.0.0.1:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port())
+    }
+
+    /// Gives its port.
+    pub fn port(&self) -> u16 {
+        self.port.expect("a server that was started on a port")
+    }
+
+    /// Gives the port on which a cluster's nodes speak to each other.
+    pub(super) fn bus(&self) -> u16 {
+        self.port() + BUS
+    }
+
+    /// Gives the path of its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("redis.sock")
+    }
+
+    /// Tells its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Gives a fresh connection for commands that only tests may give.
+    pub fn connection(&self) -> redis::Connection {
+        self.try_connection().expect("connect to our own redis-server")
+    }
+
+    /// Gives a fresh connection, if it answers.
+    pub fn try_connection(&self) -> Option<redis::Connection> {
+        let mut connection = redis::Client::open(self.url()).ok()?.get_connection().ok()?;
+        redis::cmd("PING").query::<String>(&mut connection).ok()?;
+        Some(connection)
+    }
+
+    /// Runs a command of these words, separated by spaces.
+    pub fn say<T: redis::FromRedisValue>(&self, words: &str) -> redis::RedisResult<T> {
+        let mut command = redis::Cmd::new();
+        for word in words.split(' ') {
+            command.arg(word);
+        }
+        command.query(&mut self.connection())
+    }
+
+    /// Kills it at once, as a power cut would; its AOF stays.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("kill our own redis-server");
+        self.child.wait().expect("collect our own redis-server");
+    }
+
+    /// Starts it again on what it left.
+    pub fn restart(&mut self) {
+        self.child = spawn(self.folder.path(), self.port, &self.arguments);
+        self.wait_until_it_answers();
+    }
+
+    fn wait_until_it_answers(&mut self) {
+        until_blocking("redis-server, which must be installed", || {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("redis-server {:?} ended: {status}", self.arguments);
+            }
+            UnixStream::connect(self.socket()).ok()?;
+            self.try_connection().map(drop)
+        });
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may be dead already, when a test has killed it.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Finds a port that is free, and whose neighbour for a cluster's bus is.
+pub(super) fn free_port() -> u16 {
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let mut ports = std::iter::repeat_with(|| rand::random_range(PORTS));
+    ports.find(|&port| is_free(port) && is_free(port + BUS)).expect("some port is free")
+}
+
+fn spawn(folder: &Path, port: Option<u16>, arguments: &[String]) -> Child {
+    Command::new("redis-server")
+        .args(["--port", &port.unwrap_or(0).to_string(), "--bind", "127.0.0.1", "--save", ""])
+        .args(["--appendonly", "yes", "--hash-max-ziplist-value", "8192", "--unixsocket"])
+        .arg(folder.join("redis.sock"))
+        .arg("--dir")
+        .arg(folder)
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("start redis-server; install it with: apt-get install redis-server")
+}
