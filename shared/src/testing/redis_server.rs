@@ -1,6 +1,6 @@
 //! A Redis of one's own: one server, or a cluster if the environment says so.
 //!
-//! With `FRAMEWIRE_TEST_REDIS=cluster` it is three masters, and everything is in one cell: whatever a
+//! With `TEST_REDIS=cluster` it is three masters, and everything is in one cell: whatever a
 //! test says to "the" server is said to the one that holds it, so that the same tests pass on both.
 //! `kill` and `restart` are for tests that break it.
 
@@ -28,9 +28,9 @@ pub(super) fn options(url: String) -> RedisOptions {
 impl RedisServer {
     /// Starts one with AOF, as the launcher does, and waits until it answers.
     pub fn start() -> Self {
-        match std::env::var("FRAMEWIRE_TEST_REDIS").as_deref() {
+        match std::env::var("TEST_REDIS").as_deref() {
             Ok("cluster") => Self::Cluster(RedisCluster::start(3)),
-            Ok(other) => panic!("FRAMEWIRE_TEST_REDIS is {other:?}; it may be \"cluster\""),
+            Ok(other) => panic!("TEST_REDIS is {other:?}; it may be \"cluster\""),
             Err(_) => Self::Alone(Process::start()),
         }
     }

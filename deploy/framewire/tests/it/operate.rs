@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use framewire_shared::domain::{Cell, Fault, FrameInput, JobId, State};
 use framewire_shared::store::Store;
