@@ -95,6 +95,15 @@ impl Process {
         command.query(&mut self.connection())
     }
 
+    /// Waits until its one replica counts for WAIT.
+    pub(super) fn until_its_replica_has_caught_up(&self) {
+        until_blocking("a replica that has caught up", || {
+            let told: String = self.say("INFO replication").ok()?;
+            // Until its first acknowledgement, up to a second later, it is not sent anything.
+            (told.contains("state=online") && !told.contains("offset=0,")).then_some(())
+        });
+    }
+
     /// Kills it at once, as a power cut would; its AOF stays.
     pub fn kill(&mut self) {
         self.child.kill().expect("kill our own redis-server");

@@ -64,11 +64,8 @@ impl RedisCluster {
             });
             cluster.replicas.push(replica);
         }
-        for replica in &cluster.replicas {
-            until_blocking("a replica that has caught up", || {
-                let told: String = replica.say("INFO replication").ok()?;
-                told.contains("master_link_status:up").then_some(())
-            });
+        for master in &cluster.masters {
+            master.until_its_replica_has_caught_up();
         }
         // Without being known to be one, a replica is not waited for and not promoted.
         until_blocking("a cluster that knows its replicas", || {

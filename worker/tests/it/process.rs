@@ -13,8 +13,11 @@ pub(crate) struct Worker(Option<Child>);
 
 impl Worker {
     pub(crate) fn start(world: &World, settings: &[(&str, &str)]) -> Self {
-        let child = command(world).envs(settings.iter().copied()).spawn().expect("start a worker");
-        Self(Some(child))
+        Self::spawn(command(world).envs(settings.iter().copied()))
+    }
+
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        Self(Some(command.spawn().expect("start a worker")))
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -136,6 +139,26 @@ async fn a_redis_that_evicts_is_refused_at_the_start_with_the_remedy() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     assert!(said.contains("failed to use this Redis") && said.contains("noeviction"), "{said}");
+}
+
+#[tokio::test]
+async fn a_worker_whose_redis_is_emptied_under_its_job_is_unharmed_and_takes_the_next() {
+    let world = World::new();
+    let worker = Worker::start(&world, &[]);
+    for forget in ["FLUSHALL", "SCRIPT FLUSH"] {
+        let running = world.submit_input(&input(20, 50)).await;
+        reaches(&world, &running, State::Generating).await;
+        redis_cli(&world, &forget.split(' ').collect::<Vec<_>>());
+        if forget == "FLUSHALL" {
+            assert_eq!(world.store.job(&running).await.unwrap(), None);
+        } else {
+            reaches(&world, &running, State::Completed).await;
+        }
+        let next = world.submit_input(&input(1, 0)).await;
+        reaches(&world, &next, State::Completed).await;
+    }
+    worker.signal(Signal::SIGTERM);
+    assert!(worker.wait().success(), "it was harmed");
 }
 
 #[tokio::test]
