@@ -47,6 +47,7 @@ impl Pump {
     /// Pops and starts until `drain`; gives what still runs.
     pub async fn run(mut self, drain: CancellationToken) -> JoinSet<()> {
         let mut running = JoinSet::new();
+        let mut told = false;
         loop {
             while running.try_join_next().is_some() {}
             let connected = tokio::select! {
@@ -54,7 +55,8 @@ impl Pump {
                 connected = self.popper.connect() => connected,
             };
             if let Err(error) = connected {
-                if !self.rest(&drain, error).await {
+                self.tell(error, &mut told);
+                if !rest(&drain).await {
                     return running;
                 }
                 continue;
@@ -71,13 +73,15 @@ impl Pump {
             };
             match popped {
                 Ok(Some(hint)) => {
+                    told = false;
                     failpoint::hit("popped");
                     self.start(hint, slot, &mut running);
                 }
-                Ok(None) => {}
+                Ok(None) => told = false,
                 Err(error) => {
                     drop(slot);
-                    if !self.rest(&drain, error).await {
+                    self.tell(error, &mut told);
+                    if !rest(&drain).await {
                         return running;
                     }
                 }
@@ -85,13 +89,11 @@ impl Pump {
         }
     }
 
-    /// Waits a while after a failure; tells whether to go on.
-    async fn rest(&self, drain: &CancellationToken, error: StoreError) -> bool {
-        let error = anyhow::Error::from(error);
-        tracing::warn!(cell = %self.cell, "no jobs are taken for now: failed to {error:#}");
-        tokio::select! {
-            () = drain.cancelled() => false,
-            () = tokio::time::sleep(PAUSE) => true,
+    /// Logs the first of a row of failures.
+    fn tell(&self, error: StoreError, told: &mut bool) {
+        if !std::mem::replace(told, true) {
+            let error = anyhow::Error::from(error);
+            tracing::warn!(cell = %self.cell, "no jobs are taken for now: failed to {error:#}");
         }
     }
 
@@ -125,5 +127,13 @@ impl Pump {
                 }
             }
         });
+    }
+}
+
+/// Waits a while after a failure; tells whether to go on.
+async fn rest(drain: &CancellationToken) -> bool {
+    tokio::select! {
+        () = drain.cancelled() => false,
+        () = tokio::time::sleep(PAUSE) => true,
     }
 }

@@ -168,6 +168,11 @@ impl Topology {
         if let Some(route) = self.known.borrow().route(cell) {
             return Ok(route);
         }
+        // Boxed: it is rare, and no call should hold room for it.
+        Box::pin(self.find(cell)).await
+    }
+
+    async fn find(&self, cell: Cell) -> RedisResult<Route> {
         let _turn = self.asking.lock().await;
         // Whoever was before us may have learned it.
         if let Some(route) = self.known.borrow().route(cell) {
@@ -349,7 +354,8 @@ impl Node {
     ///
     /// One on which a call failed must not go back (`Connection::take`): it may be half open.
     pub(super) async fn checkout(&self) -> RedisResult<deadpool_redis::Connection> {
-        self.dedicated.get().await.map_err(|error| match error {
+        // Boxed: what it needs to make a connection is large, and it seldom does.
+        Box::pin(self.dedicated.get()).await.map_err(|error| match error {
             deadpool_redis::PoolError::Backend(error) => error,
             error => failed(error.to_string()),
         })

@@ -6,7 +6,7 @@
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::wait::until_blocking;
 
@@ -15,6 +15,8 @@ use super::wait::until_blocking;
 const PORTS: std::ops::Range<u16> = 10_000..20_000;
 /// Where a cluster's node listens for the others, above its port.
 const BUS: u16 = 10_000;
+/// Ports that are tried for one server.
+const PORTS_TRIED: usize = 5;
 
 /// A redis-server, running or killed.
 pub struct Process {
@@ -32,16 +34,25 @@ impl Process {
 
     /// Starts one on a free port of the loopback besides, with further arguments.
     pub fn start_on_a_port(arguments: &[&str]) -> Self {
-        let port = free_port();
-        Self::start_with(Some(port), arguments.iter().map(|&word| word.to_owned()).collect())
+        let arguments: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
+        // Between a look at a port and the server's own, another test may have taken it.
+        let mut starts =
+            (0..PORTS_TRIED).map(|_| Self::try_start_with(Some(free_port()), arguments.clone()));
+        starts.find_map(Result::ok).expect("a redis-server that finds its port free")
     }
 
     fn start_with(port: Option<u16>, arguments: Vec<String>) -> Self {
+        let started = Self::try_start_with(port, arguments);
+        started.unwrap_or_else(|status| panic!("redis-server ended: {status}"))
+    }
+
+    /// Errors: the server ended by itself.
+    fn try_start_with(port: Option<u16>, arguments: Vec<String>) -> Result<Self, ExitStatus> {
         let folder = tempfile::Builder::new().prefix("fw-").tempdir().expect("make a folder");
         let child = spawn(folder.path(), port, &arguments);
         let mut process = Self { child, folder, port, arguments };
-        process.wait_until_it_answers();
-        process
+        process.until_it_answers()?;
+        Ok(process)
     }
 
     /// Gives the URL of this server alone.
@@ -113,17 +124,18 @@ impl Process {
     /// Starts it again on what it left.
     pub fn restart(&mut self) {
         self.child = spawn(self.folder.path(), self.port, &self.arguments);
-        self.wait_until_it_answers();
+        self.until_it_answers().unwrap_or_else(|status| panic!("redis-server ended: {status}"));
     }
 
-    fn wait_until_it_answers(&mut self) {
+    /// Errors: it ended by itself.
+    fn until_it_answers(&mut self) -> Result<(), ExitStatus> {
         until_blocking("redis-server, which must be installed", || {
             if let Ok(Some(status)) = self.child.try_wait() {
-                panic!("redis-server {:?} ended: {status}", self.arguments);
+                return Some(Err(status));
             }
             UnixStream::connect(self.socket()).ok()?;
-            self.try_connection().map(drop)
-        });
+            self.try_connection().map(|_| Ok(()))
+        })
     }
 }
 
