@@ -1,10 +1,10 @@
-//! The one pub/sub connection of this process.
+//! The one pub/sub connection of this process to a cell's node.
 //!
 //! Comes in: texts of events from Redis; from the hub, which sessions are wanted. Goes out: to the
 //! hub, events and acknowledgements. Three loops share the connection, and the first to end ends it:
-//! **reading** hands on and never waits for a reader, because what is not read piles up in the driver,
-//! whose bound ends the connection, and then in Redis, which cuts us off; **asking** subscribes and unsubscribes in
-//! batches, one after the other; **probing** publishes to itself after a silence, because after a
+//! **reading** hands on and never waits for a reader, because what is not read piles up to a bound
+//! that ends the connection, or in Redis, which cuts us off; **asking** subscribes and unsubscribes
+//! in batches, one after the other; **probing** publishes to itself after a silence, because after a
 //! fail-over a connection can be open and deaf (centrifugo#1189).
 //! Each connection has a generation number. When it is lost, every session is wanted again and every
 //! reader joins again from its last position, so a message lost in between is read, not missed.

@@ -1,14 +1,14 @@
 //! Which node holds a cell: the one question in which a single Redis, Sentinel and Cluster differ.
 //!
 //! Comes in: the URL, and what calls have learned (a redirect, a node that is read-only or gone).
-//! Goes out: a [`Route`] to the node that holds a cell now. Everything else of the store speaks to
+//! Goes out: a route to the node that holds a cell now. Everything else of the store speaks to
 //! one node over plain connections; it asks here before it connects, says so when a route was
-//! wrong ([`Topology::doubt`]), and asks again. redis-rs' cluster client is not used: it has no
+//! wrong (`doubt`), and asks again. redis-rs' cluster client is not used: it has no
 //! blocking pops, and its subscriptions are one command for all slots.
 //! Standalone has one answer. Sentinel is asked for the master, and the master whether it is one. In
 //! a cluster any node is asked for the slots. One caller asks, the others take what it has learned.
 //! Invariant: a doubted route is never given out again; a node's connections outlive doubts, so one
-//! that is still right is not connected to anew.
+//! that is still right is not connected to anew. A doubt holds up only the slots it is about.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -83,7 +83,7 @@ struct Place {
 struct Known {
     answer: u64,
     places: Vec<Place>,
-    /// All nodes that may know more: those of the URL and those that were named since.
+    /// The nodes of the places, by name.
     nodes: BTreeMap<String, Arc<Node>>,
 }
 
@@ -269,7 +269,7 @@ impl Topology {
         Err(why)
     }
 
-    /// Lists the nodes to ask, those in doubt last; another one first at each answer, because one
+    /// Lists the nodes to ask, the URL's and those named since, those in doubt last; another one first at each answer, because one
     /// that was cut off goes on telling of the past.
     fn who_may_know(&self) -> Vec<Arc<Node>> {
         let known = self.known.borrow();
@@ -297,15 +297,7 @@ impl Topology {
 
     /// Finds or makes the node of an address.
     fn node(&self, host: &str, port: u16) -> RedisResult<Arc<Node>> {
-        let address = match self.template.addr() {
-            ConnectionAddr::TcpTls { insecure, .. } => ConnectionAddr::TcpTls {
-                host: host.to_owned(),
-                port,
-                insecure: *insecure,
-                tls_params: None,
-            },
-            _ => ConnectionAddr::Tcp(host.to_owned(), port),
-        };
+        let address = ConnectionAddr::Tcp(host.to_owned(), port);
         if let Some(node) = self.known.borrow().nodes.get(&address.to_string()) {
             return Ok(node.clone());
         }
@@ -444,7 +436,7 @@ fn read_range(range: &[Value], asked: &Node) -> Option<(RangeInclusive<u16>, Str
             String::from_utf8(host.clone()).ok()?
         }
         _ => match asked.info.addr() {
-            ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host.clone(),
+            ConnectionAddr::Tcp(host, _) => host.clone(),
             _ => return None,
         },
     };

@@ -103,7 +103,7 @@ impl Process {
         for word in words.split(' ') {
             command.arg(word);
         }
-        command.query(&mut self.connection())
+        command.query(&mut redis::Client::open(self.url())?.get_connection()?)
     }
 
     /// Waits until its one replica counts for WAIT.

@@ -15,7 +15,7 @@ const ARGUMENTS: [&str; 12] = [
     "--cluster-enabled",
     "yes",
     "--cluster-node-timeout",
-    "1000",
+    "2000",
     "--cluster-require-full-coverage",
     "no",
     "--repl-diskless-sync-delay",

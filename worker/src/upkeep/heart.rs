@@ -49,6 +49,7 @@ impl Heart {
 
     /// Beats until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
-        super::every(INTERVAL, stop, "the heartbeat", || self.tick()).await;
+        let role = format!("the heartbeat in {}", self.cell);
+        super::every(INTERVAL, stop, &role, || self.tick()).await;
     }
 }

@@ -29,7 +29,7 @@ impl Sweeper {
                 continue;
             };
             if let Some(swept) = self.store.sweep(self.cell, &pool).await? {
-                report(&pool, swept);
+                report(self.cell, &pool, swept);
             }
         }
         Ok(())
@@ -37,14 +37,15 @@ impl Sweeper {
 
     /// Sweeps until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
-        super::every(INTERVAL, stop, "the sweep", || self.tick()).await;
+        let role = format!("the sweep in {}", self.cell);
+        super::every(INTERVAL, stop, &role, || self.tick()).await;
     }
 }
 
 /// Logs what an operator would want to know of.
-fn report(pool: &Pool, swept: Swept) {
+fn report(cell: Cell, pool: &Pool, swept: Swept) {
     let Swept { lapsed, expired, offered_again, workers_gone, .. } = swept;
     if lapsed + expired + offered_again + workers_gone > 0 {
-        tracing::warn!(%pool, lapsed, expired, offered_again, workers_gone, "swept");
+        tracing::warn!(%cell, %pool, lapsed, expired, offered_again, workers_gone, "swept");
     }
 }
