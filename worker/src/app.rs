@@ -1,19 +1,25 @@
 //! Puts the parts together and runs them until told to stop.
+//!
+//! Each cell has a pump, a heart, a sweeper and renewals of its own, so that one whose Redis is away
+//! does not hold up the others. It begins when its node was found fit; the first cell's is waited for
+//! before anything begins, because there it is recorded how many there are.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use framewire_shared::domain::{Pool, RetryPolicy, WorkerId};
+use framewire_shared::domain::{Cell, Pool, RetryPolicy, WorkerId};
 use framewire_shared::service::failpoint;
 use framewire_shared::service::settings::{Provider as ProviderName, Settings};
 use framewire_shared::service::shutdown::Shutdown;
 use framewire_shared::store::Store;
 use framewire_shared::store::blobs::Blobs;
 use framewire_shared::store::operate::Unfit;
+use futures::future::join_all;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::lease_keeper::{LeaseKeeper, StopReason};
 use crate::provider::Provider;
@@ -57,7 +63,7 @@ impl App {
         let Self { settings, worker, store, blobs, providers } = self;
         tokio::select! {
             () = shutdown.drain.cancelled() => return Ok(()),
-            fit = wait_until_fit(&store) => fit?,
+            fit = wait_until_fit(&store, Cell::FIRST) => fit?,
         }
         let slots = settings.worker.slots.get();
         let keeper = LeaseKeeper::new(store.clone(), settings.queue.renew);
@@ -72,50 +78,74 @@ impl App {
             attempt_timeout: settings.queue.attempt_timeout,
         });
         let pools: Vec<Pool> = settings.worker.pools.clone();
-        let pump = Pump {
-            worker: worker.clone(),
-            store: store.clone(),
-            popper: store.popper(&pools).context("make a popper")?,
-            runner,
-            providers,
-            slots: Arc::new(Semaphore::new(slots as usize)),
-        };
-        let heart = Arc::new(Heart { store: store.clone(), worker: worker.clone(), pools, slots });
-        let sweeper = Sweeper { store };
+        let free = Arc::new(Semaphore::new(slots as usize));
         let options = settings.queue_options();
         let janitor = Janitor { blobs, age: options.retention + 2 * options.attempt_max };
 
         // Beside the jobs. The lease keeper outlives the rest: it serves until the last hand-back.
         let mut upkeep = JoinSet::new();
-        let beating = shutdown.drain.child_token();
-        let keeping = tokio_util::sync::CancellationToken::new();
-        upkeep.spawn({
-            let (heart, stop) = (heart.clone(), beating);
-            async move { heart.run(stop).await }
-        });
-        upkeep.spawn({
-            let stop = shutdown.drain.clone();
-            async move { sweeper.run(stop).await }
-        });
+        let mut pumps = JoinSet::new();
+        let mut hearts = Vec::new();
+        let keeping = CancellationToken::new();
+        for cell in store.cells() {
+            let heart = Arc::new(Heart {
+                cell,
+                store: store.clone(),
+                worker: worker.clone(),
+                pools: pools.clone(),
+                slots,
+            });
+            hearts.push(heart.clone());
+            let sweeper = Sweeper { cell, store: store.clone() };
+            let pump = Pump {
+                cell,
+                worker: worker.clone(),
+                store: store.clone(),
+                popper: store.popper(cell, &pools),
+                runner: runner.clone(),
+                providers: providers.clone(),
+                slots: free.clone(),
+            };
+            let (store, drain) = (store.clone(), shutdown.drain.clone());
+            pumps.spawn(async move {
+                tokio::select! {
+                    () = drain.cancelled() => return Ok(JoinSet::new()),
+                    fit = wait_until_fit(&store, cell) => fit?,
+                }
+                let beside = async {
+                    tokio::join!(heart.run(drain.clone()), sweeper.run(drain.clone()));
+                    std::future::pending().await
+                };
+                tokio::select! {
+                    running = pump.run(drain.clone()) => Ok::<_, anyhow::Error>(running),
+                    never = beside => never,
+                }
+            });
+            let (keeper, stop) = (keeper.clone(), keeping.clone());
+            upkeep.spawn(async move { keeper.run(cell, stop).await });
+        }
         upkeep.spawn({
             let stop = shutdown.drain.clone();
             async move { janitor.run(stop).await }
         });
-        upkeep.spawn({
-            let (keeper, stop) = (keeper.clone(), keeping.clone());
-            async move { keeper.run(stop).await }
-        });
         tracing::info!(%worker, slots, "worker is ready");
 
-        let mut running = pump.run(shutdown.drain.clone()).await;
+        let mut running = JoinSet::new();
+        while let Some(pumped) = pumps.join_next().await {
+            // Only a Redis that must not be used ends one before the drain, and with it all.
+            let mut its = pumped.context("run a pump")??;
+            running.spawn(async move { all_done(&mut its).await });
+        }
 
         // Stopping, in order.
         // 1. Our slots leave the capacity, so that nothing is admitted for us.
-        if let Err(error) = heart.last().await {
-            tracing::warn!("our slots stay counted for a while: {error}");
+        for last in join_all(hearts.iter().map(|heart| heart.last())).await {
+            if let Err(error) = last {
+                tracing::warn!("our slots stay counted for a while: {error}");
+            }
         }
         // 2. What runs may finish, within the grace.
-        tracing::info!(running = running.len(), "draining");
+        tracing::info!(running = slots as usize - free.available_permits(), "draining");
         failpoint::hit("draining");
         tokio::select! {
             () = all_done(&mut running) => {}
@@ -164,16 +194,16 @@ fn providers(settings: &Settings) -> anyhow::Result<HashMap<Pool, Arc<dyn Provid
     Ok(providers)
 }
 
-/// Waits for Redis, and refuses one that would lose jobs.
-async fn wait_until_fit(store: &Store) -> anyhow::Result<()> {
+/// Waits for a cell's Redis, and refuses one that would lose jobs.
+async fn wait_until_fit(store: &Store, cell: Cell) -> anyhow::Result<()> {
     let mut told = false;
     loop {
-        match store.check_fitness().await {
+        match store.check_fitness(cell).await {
             Ok(()) => return Ok(()),
             Err(Unfit::Store(error)) => {
                 if !std::mem::replace(&mut told, true) {
                     let error = anyhow::Error::from(error);
-                    tracing::warn!("waiting for Redis: failed to {error:#}");
+                    tracing::warn!(%cell, "waiting for Redis: failed to {error:#}");
                 }
             }
             Err(unfit) => return Err(anyhow::Error::from(unfit).context("use this Redis")),

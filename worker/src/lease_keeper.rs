@@ -1,6 +1,7 @@
 //! Renews the leases of what runs, and carries bad news to the runners.
 //!
-//! One batch per interval for all of a worker's jobs. The answer per job is how a worker hears of
+//! One batch per interval and cell for all of a worker's jobs; a cell whose Redis is away does not
+//! hold up the others. The answer per job is how a worker hears of
 //! cancellation, so cancelling works with pub/sub cut. Only an answer ends an attempt: while Redis
 //! is away nobody else can claim the job either, and giving up a paid call because our own clock
 //! says that a lease must have passed would pay twice. The fence decides in the end, at settlement.
@@ -119,35 +120,34 @@ impl LeaseKeeper {
         }
     }
 
-    /// Renews every lease once.
-    pub async fn tick(&self) -> Result<Kept, StoreError> {
-        let mut by_cell: HashMap<Cell, Vec<Arc<Held>>> = HashMap::new();
-        for held in self.all().values() {
-            by_cell.entry(held.lease.job.cell()).or_default().push(held.clone());
-        }
+    /// Renews every lease of a cell once.
+    pub async fn tick(&self, cell: Cell) -> Result<Kept, StoreError> {
+        let is_here = |held: &&Arc<Held>| held.lease.job.cell() == cell;
+        let held: Vec<Arc<Held>> = self.all().values().filter(is_here).cloned().collect();
         let mut kept = Kept::default();
-        for (cell, held) in by_cell {
-            let leases: Vec<Lease> = held.iter().map(|held| held.lease.clone()).collect();
-            let verdicts = self.store.renew(cell, &leases).await?;
-            failpoint::hit("renewed");
-            for (held, verdict) in held.iter().zip(verdicts) {
-                match verdict {
-                    Renewal::Renewed => {
-                        kept.renewed += 1;
-                        continue;
-                    }
-                    Renewal::Cancel => held.stop(StopReason::Cancel),
-                    Renewal::Overtime => held.stop(StopReason::Deadline),
-                    Renewal::Lost => held.stop(StopReason::Lost),
+        if held.is_empty() {
+            return Ok(kept);
+        }
+        let leases: Vec<Lease> = held.iter().map(|held| held.lease.clone()).collect();
+        let verdicts = self.store.renew(cell, &leases).await?;
+        failpoint::hit("renewed");
+        for (held, verdict) in held.iter().zip(verdicts) {
+            match verdict {
+                Renewal::Renewed => {
+                    kept.renewed += 1;
+                    continue;
                 }
-                kept.stopped += 1;
+                Renewal::Cancel => held.stop(StopReason::Cancel),
+                Renewal::Overtime => held.stop(StopReason::Deadline),
+                Renewal::Lost => held.stop(StopReason::Lost),
             }
+            kept.stopped += 1;
         }
         Ok(kept)
     }
 
-    /// Renews at every interval until `stop`.
-    pub async fn run(&self, stop: CancellationToken) {
+    /// Renews the leases of a cell at every interval until `stop`.
+    pub async fn run(&self, cell: Cell, stop: CancellationToken) {
         let mut interval = tokio::time::interval(self.every);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -155,9 +155,9 @@ impl LeaseKeeper {
                 () = stop.cancelled() => return,
                 _ = interval.tick() => {}
             }
-            if let Err(error) = self.tick().await {
+            if let Err(error) = self.tick(cell).await {
                 let error = anyhow::Error::from(error);
-                tracing::warn!("leases were not renewed, will try again: failed to {error:#}");
+                tracing::warn!(%cell, "leases were not renewed, will try again: failed to {error:#}");
             }
         }
     }

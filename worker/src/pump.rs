@@ -1,18 +1,20 @@
-//! Pops jobs from the window while there is a free slot, and starts a runner for each.
+//! Pops jobs from the windows of one cell while there is a free slot, and starts a runner for each.
 //!
-//! A slot is held before the pop, so what is popped can run at once. What a pop yields is a hint;
-//! the claim makes it ours or finds it gone, and either is normal. A hint that comes while we drain
-//! is left alone: the sweep offers it to somebody else.
+//! A slot is held before the pop, so what is popped can run at once. The pumps of all cells share a
+//! worker's slots: one that found nothing gives its slot back and stands in line behind the others
+//! (the semaphore is first come, first served), and one whose Redis is away holds none meanwhile.
+//! What a pop yields is a hint; the claim makes it ours or finds it gone, and either is normal. A hint
+//! that comes while we drain is left alone: the sweep offers it to somebody else.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use framewire_shared::domain::{Pool, WorkerId};
+use framewire_shared::domain::{Cell, Pool, WorkerId};
 use framewire_shared::service::failpoint;
-use framewire_shared::store::Store;
 use framewire_shared::store::codec::Claim;
 use framewire_shared::store::window::{Hint, Popper};
+use framewire_shared::store::{Store, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +27,8 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 /// Pops and starts; see the module.
 pub struct Pump {
+    /// Which cell's jobs.
+    pub cell: Cell,
     /// Who claims.
     pub worker: WorkerId,
     /// Where claims go.
@@ -35,7 +39,7 @@ pub struct Pump {
     pub runner: Arc<Runner>,
     /// Who draws for each pool.
     pub providers: HashMap<Pool, Arc<dyn Provider>>,
-    /// Free slots.
+    /// Free slots, shared by the pumps of all cells.
     pub slots: Arc<Semaphore>,
 }
 
@@ -43,8 +47,20 @@ impl Pump {
     /// Pops and starts until `drain`; gives what still runs.
     pub async fn run(mut self, drain: CancellationToken) -> JoinSet<()> {
         let mut running = JoinSet::new();
+        let mut told = false;
         loop {
             while running.try_join_next().is_some() {}
+            let connected = tokio::select! {
+                () = drain.cancelled() => return running,
+                connected = self.popper.connect() => connected,
+            };
+            if let Err(error) = connected {
+                self.tell(error, &mut told);
+                if !rest(&drain).await {
+                    return running;
+                }
+                continue;
+            }
             let slot = tokio::select! {
                 () = drain.cancelled() => return running,
                 slot = self.slots.clone().acquire_owned() => slot,
@@ -57,19 +73,27 @@ impl Pump {
             };
             match popped {
                 Ok(Some(hint)) => {
+                    told = false;
                     failpoint::hit("popped");
                     self.start(hint, slot, &mut running);
                 }
-                Ok(None) => {}
+                Ok(None) => told = false,
                 Err(error) => {
-                    let error = anyhow::Error::from(error);
-                    tracing::warn!("no jobs are taken for now: failed to {error:#}");
-                    tokio::select! {
-                        () = drain.cancelled() => return running,
-                        () = tokio::time::sleep(PAUSE) => {}
+                    drop(slot);
+                    self.tell(error, &mut told);
+                    if !rest(&drain).await {
+                        return running;
                     }
                 }
             }
+        }
+    }
+
+    /// Logs the first of a row of failures.
+    fn tell(&self, error: StoreError, told: &mut bool) {
+        if !std::mem::replace(told, true) {
+            let error = anyhow::Error::from(error);
+            tracing::warn!(cell = %self.cell, "no jobs are taken for now: failed to {error:#}");
         }
     }
 
@@ -103,5 +127,13 @@ impl Pump {
                 }
             }
         });
+    }
+}
+
+/// Waits a while after a failure; tells whether to go on.
+async fn rest(drain: &CancellationToken) -> bool {
+    tokio::select! {
+        () = drain.cancelled() => false,
+        () = tokio::time::sleep(PAUSE) => true,
     }
 }

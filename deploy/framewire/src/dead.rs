@@ -95,7 +95,8 @@ pub(crate) async fn dead(args: &DeadArgs) -> ExitCode {
 type Answer = Result<(String, bool), StoreError>;
 
 async fn list(store: &Store, limit: u32) -> Answer {
-    let letters = store.dead_letters(limit).await?;
+    let mut letters = letters(store, limit).await?;
+    letters.truncate(limit as usize);
     if letters.is_empty() {
         return Ok(("no dead letters\n".into(), true));
     }
@@ -194,7 +195,29 @@ async fn purge(store: &Store, whom: &Whom, older_than: Duration) -> Answer {
 }
 
 async fn all(store: &Store) -> Result<Vec<Letter>, StoreError> {
-    store.dead_letters(store.queue_options().dead_max).await
+    letters(store, store.queue_options().dead_max).await
+}
+
+/// Reads the letters of all cells, the newest first, at most `limit` of each.
+///
+/// A cell that can't be asked is told of and left out. Errors: none can.
+async fn letters(store: &Store, limit: u32) -> Result<Vec<Letter>, StoreError> {
+    let (mut letters, mut lost, cells) = (Vec::new(), Vec::new(), store.cells());
+    for &cell in &cells {
+        match store.dead_letters(cell, limit).await {
+            Ok(its) => letters.extend(its),
+            Err(error) => lost.push((cell, error)),
+        }
+    }
+    if lost.len() == cells.len() {
+        return Err(lost.swap_remove(0).1);
+    }
+    for (cell, error) in &lost {
+        let hint = format!("the dead letters of cell {cell} are left out");
+        console::complain(error, Some(&hint));
+    }
+    letters.sort_by_key(|letter| std::cmp::Reverse(letter.failed_at));
+    Ok(letters)
 }
 
 fn not_failed(job: &JobId, state: &str) -> String {

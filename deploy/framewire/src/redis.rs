@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use framewire_shared::domain::Cell;
 use framewire_shared::store::operate::Unfit;
 use framewire_shared::store::{Store, StoreError};
 use nix::sys::signal::Signal;
@@ -151,7 +152,7 @@ pub(crate) async fn answers(store: &Store, console: &Console) {
     let mut tells = tokio::time::interval_at(tokio::time::Instant::now() + TELL_EVERY, TELL_EVERY);
     loop {
         tokio::select! {
-            _ = asks.tick() => if store.ping().await.is_ok() { return },
+            _ = asks.tick() => if store.ping(Cell::FIRST).await.is_ok() { return },
             _ = tells.tick() => console.say("redis is not ready yet; it loads its append-only file"),
         }
     }
@@ -160,7 +161,7 @@ pub(crate) async fn answers(store: &Store, console: &Console) {
 /// Opens a store, and checks that the Redis behind it can be trusted with jobs.
 pub(crate) async fn check(store: &Store, url: &str) -> Result<(), RedisError> {
     store
-        .check_fitness()
+        .check_all()
         .await
         .map_err(|source| RedisError::Unfit { url: without_password(url), source })
 }
@@ -171,10 +172,24 @@ pub(crate) fn look_in(url: &str) -> String {
         .iter()
         .find_map(|scheme| url.strip_prefix(scheme))
         .and_then(|rest| rest.split('?').next());
-    match socket {
-        Some(path) => format!("redis-cli -s {path}"),
-        None => format!("redis-cli -u {}", without_password(url)),
+    if let Some(path) = socket {
+        return format!("redis-cli -s {path}");
     }
+    let url = without_password(url);
+    // It knows one host, and follows a cluster's redirections with -c. Which master a sentinel knows
+    // has to be asked.
+    let first = |url: &str| url.split(',').next().unwrap_or(url).to_owned();
+    if let Some(rest) = url.strip_prefix("redis+cluster://") {
+        return format!("redis-cli -c -u redis://{}", first(rest));
+    }
+    if let Some(rest) = url.strip_prefix("redis+sentinel://") {
+        let (hosts, master) = rest.split_once('/').unwrap_or((rest, ""));
+        let master = master.split(['/', '?']).next().unwrap_or(master);
+        let host = first(hosts.rsplit('@').next().unwrap_or(hosts));
+        let ask = format!("redis-cli -u redis://{host} SENTINEL get-master-addr-by-name {master}");
+        return format!("redis-cli -h $({ask} | head -1)");
+    }
+    format!("redis-cli -u {url}")
 }
 
 /// Gives a URL that may be shown.
@@ -213,6 +228,8 @@ mod tests {
         assert_eq!(without_password("redis://h:6379"), "redis://h:6379");
         assert_eq!(look_in("redis://u:p@h:1"), "redis-cli -u redis://u:***@h:1");
         assert_eq!(look_in("unix:///run/redis.sock?db=1"), "redis-cli -s /run/redis.sock");
+        let cluster = look_in("redis+cluster://u:p@h1:1,h2:2");
+        assert_eq!(cluster, "redis-cli -c -u redis://u:***@h1:1");
     }
 
     #[test]

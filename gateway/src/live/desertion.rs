@@ -7,11 +7,10 @@
 //! never watched. Readers are named before the others are looked at, and a round that could not name
 //! them looks at nobody.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use framewire_shared::domain::{Cell, SessionId};
+use framewire_shared::domain::Cell;
 use framewire_shared::store::{Store, StoreError};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -21,12 +20,14 @@ use super::hub::Hub;
 /// Sessions named in one call.
 const BATCH_MAX: usize = 500;
 
-/// Watches over this process's sessions.
+/// Watches over this process's sessions of one cell.
 #[derive(Debug)]
 pub struct Watch {
     /// Where it is said.
     pub store: Store,
-    /// Who knows the streams.
+    /// Whose sessions are watched over.
+    pub cell: Cell,
+    /// Who knows the streams of that cell.
     pub hub: Arc<Hub>,
     /// How long a reader may stay away.
     pub after: Duration,
@@ -57,23 +58,17 @@ impl Watch {
 
     /// Names the sessions with streams, and looks after those that nobody names.
     async fn tick(&self) -> Result<(), StoreError> {
+        let (cell, sessions) = (self.cell, self.hub.streamed());
         // A cell without sessions hears of this gateway too.
-        let mut streamed: BTreeMap<Cell, Vec<SessionId>> =
-            self.store.cells().into_iter().map(|cell| (cell, Vec::new())).collect();
-        for session in self.hub.streamed() {
-            streamed.entry(session.cell()).or_default().push(session);
+        let (named, rest) = sessions.split_at(sessions.len().min(BATCH_MAX));
+        self.store.watch(cell, named, self.after, self.every).await?;
+        for batch in rest.chunks(BATCH_MAX) {
+            self.store.watch(cell, batch, self.after, self.every).await?;
         }
-        for (cell, sessions) in &streamed {
-            let (named, rest) = sessions.split_at(sessions.len().min(BATCH_MAX));
-            self.store.watch(*cell, named, self.after, self.every).await?;
-            for batch in rest.chunks(BATCH_MAX) {
-                self.store.watch(*cell, batch, self.after, self.every).await?;
-            }
-            let left = self.store.abandon(*cell).await?;
-            if left.jobs > 0 {
-                let (sessions, jobs) = (left.sessions, left.jobs);
-                tracing::info!(%cell, sessions, jobs, "cancelled what nobody waits for");
-            }
+        let left = self.store.abandon(cell).await?;
+        if left.jobs > 0 {
+            let (sessions, jobs) = (left.sessions, left.jobs);
+            tracing::info!(%cell, sessions, jobs, "cancelled what nobody waits for");
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Who in this process reads which session, and what of it waits for whom.
+//! Who in this process reads which session of a cell, and what of it waits for whom.
 //!
 //! Comes in: readers that take a seat and leave it; from the tail, texts of events and what Redis
 //! has acknowledged. Goes out: to each reader, its buffered events and a wake-up; to the tail, which
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use framewire_shared::domain::{Event, EventKind, SessionId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::buffer::Told;
@@ -39,8 +39,8 @@ pub enum Purpose {
 pub struct Limits {
     /// Seats of one session and purpose; beyond it `bye limit`.
     pub per_session_max: usize,
-    /// Seats of all; beyond it `bye overloaded`.
-    pub readers_max: usize,
+    /// Seats that all hubs of the process share; when none is left `bye overloaded`.
+    pub seats: Arc<Semaphore>,
     /// How long a session stays subscribed after its last reader, so that a reload costs nothing.
     pub linger: Duration,
 }
@@ -67,7 +67,6 @@ pub struct Hub {
 #[derive(Debug, Default)]
 struct Registry {
     sessions: HashMap<SessionId, Session>,
-    readers: usize,
     /// Not yet asked of Redis; all of them have readers.
     wanted: HashSet<SessionId>,
     /// Without readers since then, oldest first; may name sessions that have readers again.
@@ -91,6 +90,7 @@ pub struct Seat {
     hub: Arc<Hub>,
     session: SessionId,
     reader: Arc<Reader>,
+    _seat: OwnedSemaphorePermit,
 }
 
 impl Seat {
@@ -127,10 +127,8 @@ impl Hub {
     /// Errors: the limit that is reached. The newcomer is refused, never the oldest thrown out:
     /// that would start a war of reconnections.
     pub fn sit(self: &Arc<Self>, session: &SessionId, purpose: Purpose) -> Result<Seat, Bye> {
+        let seat = self.limits.seats.clone().try_acquire_owned().map_err(|_| Bye::Overloaded)?;
         let mut registry = self.registry();
-        if registry.readers >= self.limits.readers_max {
-            return Err(Bye::Overloaded);
-        }
         let new = !registry.sessions.contains_key(session);
         let entry = registry.sessions.entry(session.clone()).or_default();
         let same = entry.readers.iter().filter(|(other, _)| *other == purpose);
@@ -141,13 +139,12 @@ impl Hub {
         entry.readers.push((purpose, reader.clone()));
         entry.idle_since = None;
         entry.was_opened |= purpose == Purpose::Stream;
-        registry.readers += 1;
         registry.waiting.insert(session.clone(), Instant::now());
         if new {
             registry.wanted.insert(session.clone());
             self.work.notify_one();
         }
-        Ok(Seat { hub: self.clone(), session: session.clone(), reader })
+        Ok(Seat { hub: self.clone(), session: session.clone(), reader, _seat: seat })
     }
 
     fn leave(&self, session: &SessionId, reader: &Arc<Reader>) {
@@ -168,7 +165,6 @@ impl Hub {
                 self.work.notify_one();
             }
         }
-        registry.readers -= 1;
     }
 
     /// Hands an event's text to all readers of its session.
@@ -281,11 +277,6 @@ impl Hub {
             (opened || is_read).then(|| session.clone())
         });
         streamed.collect()
-    }
-
-    /// Counts the seats taken.
-    pub fn readers(&self) -> usize {
-        self.registry().readers
     }
 
     /// Counts the sessions that are subscribed or wanted.

@@ -1,13 +1,14 @@
 //! Redis pub/sub in, bounded streams of `text/event-stream` out.
 //!
-//! An event's way: Redis → `tail` (the one pub/sub connection) → `hub` (who reads this session)
+//! An event's way: Redis → `tail` (a cell's pub/sub connection) → `hub` (who reads this session)
 //! → `reader` (one bounded buffer each) → `subscription` (is it the next one?) → `frame`
 //! (bytes). Pub/sub is the wake-up and the fast path; the truth is the session's list in Redis, and
 //! `chain` is the rule that compares the two. Promise: a reader that comes back with its cursor
 //! gets every durable event of its session once and in order, or is told `reset`.
 //!
-//! `Live` is the face: it is started once per process, owns its tasks (the tail, `positions`,
-//! and `desertion` where it is wanted), and gives out streams. It knows nothing of HTTP; how a job looks there is handed in (`Render`).
+//! `Live` is the face: it is started once per process, owns a hub for each cell and the tasks around it
+//! (the tail, `positions`, and `desertion` where it is wanted), and gives out streams. It knows nothing
+//! of HTTP; how a job looks there is handed in (`Render`).
 
 /// Events as bytes of `text/event-stream`; pure.
 pub mod frame;
@@ -17,9 +18,9 @@ pub mod chain;
 pub mod buffer;
 /// One reader's buffer, and how it is woken.
 pub mod reader;
-/// Sessions and their readers.
+/// The sessions of a cell and their readers.
 pub mod hub;
-/// The one pub/sub connection.
+/// A cell's pub/sub connection.
 pub mod tail;
 /// One reader's stream: register, replay, stitch, live.
 pub mod subscription;
@@ -53,7 +54,7 @@ pub use subscription::{Subscription, farewell};
 use tail::{Tail, TailOptions};
 use view::View;
 
-/// Joins that read from Redis at the same time; paces the return of all after an outage.
+/// Joins that read from a cell's Redis at the same time; paces the return of all after an outage.
 const JOINS_MAX: usize = 64;
 
 /// Shows a job as the HTTP API does.
@@ -124,19 +125,22 @@ impl From<&GatewaySettings> for LiveOptions {
 pub struct Common {
     store: Store,
     options: LiveOptions,
-    joins: Semaphore,
+    /// In order of the cells, so that one whose Redis is slow does not hold up the others.
+    joins: Vec<Semaphore>,
     drain: CancellationToken,
 }
 
 /// The live stream of one process.
 #[derive(Debug)]
 pub struct Live {
-    hub: Arc<Hub>,
+    /// In order of their cells.
+    hubs: Vec<Arc<Hub>>,
+    seats: Arc<Semaphore>,
     common: Arc<Common>,
 }
 
 impl Live {
-    /// Starts the tail and the positions' round; both end when `shutdown.stop` is asked for.
+    /// Starts the tails and the positions' rounds; all end when `shutdown.stop` is asked for.
     ///
     /// Redis need not be up. Whoever drops the tasks ends them.
     pub fn start(
@@ -144,35 +148,42 @@ impl Live {
         options: LiveOptions,
         shutdown: &Shutdown,
     ) -> (Arc<Self>, JoinSet<()>) {
-        let hub = Hub::new(Limits {
+        let seats = Arc::new(Semaphore::new(options.streams_max));
+        let limits = Limits {
             per_session_max: options.streams_per_session_max,
-            readers_max: options.streams_max,
+            seats: seats.clone(),
             linger: options.linger,
-        });
+        };
         let doubts =
             TailOptions { probe_after: options.probe_after, probe_timeout: options.probe_timeout };
         let mut tasks = JoinSet::new();
-        let tail = Tail::new(store.clone(), hub.clone(), doubts);
-        tasks.spawn(tail.run(shutdown.stop.clone()));
-        let round =
-            positions::run(store.clone(), hub.clone(), options.positions, shutdown.stop.clone());
-        tasks.spawn(round);
-        if let Some(after) = options.cancel_on_disconnect {
-            let watch = desertion::Watch {
-                store: store.clone(),
-                hub: hub.clone(),
-                after,
-                every: options.watch,
-            };
-            tasks.spawn(watch.run(shutdown.stop.clone()));
+        let mut hubs = Vec::new();
+        for cell in store.cells() {
+            let hub = Hub::new(limits.clone());
+            let tail = Tail::new(store.clone(), cell, hub.clone(), doubts.clone());
+            let stop = || shutdown.stop.clone();
+            tasks.spawn(tail.run(stop()));
+            tasks.spawn(positions::run(store.clone(), hub.clone(), options.positions, stop()));
+            if let Some(after) = options.cancel_on_disconnect {
+                let (store, hub, every) = (store.clone(), hub.clone(), options.watch);
+                tasks.spawn(desertion::Watch { store, cell, hub, after, every }.run(stop()));
+            }
+            hubs.push(hub);
         }
         let common = Arc::new(Common {
             store,
             options,
-            joins: Semaphore::new(JOINS_MAX),
+            joins: hubs.iter().map(|_| Semaphore::new(JOINS_MAX)).collect(),
             drain: shutdown.drain.clone(),
         });
-        (Arc::new(Self { hub, common }), tasks)
+        (Arc::new(Self { hubs, seats, common }), tasks)
+    }
+
+    /// Finds the hub of a session's cell.
+    ///
+    /// Errors: there is no such cell; somebody lowered their number under sessions that are in use.
+    fn hub(&self, session: &SessionId) -> Result<&Arc<Hub>, Bye> {
+        self.hubs.get(usize::from(session.cell().0)).ok_or(Bye::BackendDown)
     }
 
     /// Opens the stream of a session's events, after the position asked for.
@@ -198,7 +209,7 @@ impl Live {
         if self.common.drain.is_cancelled() {
             return Err(Bye::Drain);
         }
-        let seat = self.hub.sit(session, Purpose::Stream)?;
+        let seat = self.hub(session)?.sit(session, Purpose::Stream)?;
         Ok(Subscription::new(self.common.clone(), seat, view))
     }
 
@@ -212,22 +223,25 @@ impl Live {
         job: &JobId,
         timeout: Duration,
     ) -> Result<Option<JobRow>, StoreError> {
-        wait::for_end(&self.hub, &self.common, session, job, timeout).await
+        match self.hub(session) {
+            Ok(hub) => wait::for_end(hub, &self.common, session, job, timeout).await,
+            Err(_) => self.common.store.job(job).await,
+        }
     }
 
     /// Counts the streams and waiting requests.
     pub fn readers(&self) -> usize {
-        self.hub.readers()
+        self.common.options.streams_max - self.seats.available_permits()
     }
 
     /// Counts the sessions that are asked for their queued jobs' places.
     pub fn asks_positions_of(&self) -> usize {
-        self.hub.waiting().len()
+        self.hubs.iter().map(|hub| hub.waiting().len()).sum()
     }
 
     /// Counts the sessions that are subscribed, or are about to be.
     pub fn sessions(&self) -> usize {
-        self.hub.sessions()
+        self.hubs.iter().map(|hub| hub.sessions()).sum()
     }
 }
 

@@ -1,10 +1,10 @@
-//! The one pub/sub connection of this process.
+//! The one pub/sub connection of this process to a cell's node.
 //!
 //! Comes in: texts of events from Redis; from the hub, which sessions are wanted. Goes out: to the
 //! hub, events and acknowledgements. Three loops share the connection, and the first to end ends it:
-//! **reading** hands on and never waits for a reader, because what is not read piles up unbounded in
-//! the driver and then in Redis, which cuts us off; **asking** subscribes and unsubscribes in
-//! batches, one after the other; **probing** publishes to itself after a silence, because after a
+//! **reading** hands on and never waits for a reader, because what is not read piles up to a bound
+//! that ends the connection, or in Redis, which cuts us off; **asking** subscribes and unsubscribes
+//! in batches, one after the other; **probing** publishes to itself after a silence, because after a
 //! fail-over a connection can be open and deaf (centrifugo#1189).
 //! Each connection has a generation number. When it is lost, every session is wanted again and every
 //! reader joins again from its last position, so a message lost in between is read, not missed.
@@ -13,6 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use framewire_shared::domain::Cell;
 use framewire_shared::store::stream::{Heard, TailSink, TailStream};
 use framewire_shared::store::{Store, StoreError};
 use tokio::sync::watch;
@@ -40,16 +41,17 @@ pub struct TailOptions {
 /// Owns the connection.
 pub struct Tail {
     store: Store,
+    cell: Cell,
     hub: Arc<Hub>,
     options: TailOptions,
     name: String,
 }
 
 impl Tail {
-    /// Makes one for this process.
-    pub fn new(store: Store, hub: Arc<Hub>, options: TailOptions) -> Self {
+    /// Makes one for a cell of this process.
+    pub fn new(store: Store, cell: Cell, hub: Arc<Hub>, options: TailOptions) -> Self {
         let name = format!("{:016x}", rand::random::<u64>());
-        Self { store, hub, options, name }
+        Self { store, cell, hub, options, name }
     }
 
     /// Keeps a connection until told to stop.
@@ -62,7 +64,7 @@ impl Tail {
                     Ok((sink, stream)) => {
                         generation += 1;
                         silent = false;
-                        tracing::info!(generation, "listening to Redis pub/sub");
+                        tracing::info!(cell = %self.cell, generation, "listening to Redis pub/sub");
                         let opened_at = Instant::now();
                         let (heard, hears) = watch::channel(opened_at);
                         let why = self.serve(generation, sink, stream, &heard).await;
@@ -71,13 +73,13 @@ impl Tail {
                         if *hears.borrow() > opened_at {
                             backoff = BACKOFF_MIN;
                         }
-                        tracing::warn!(generation, why, "lost the pub/sub connection");
+                        tracing::warn!(cell = %self.cell, generation, why, "lost the pub/sub connection");
                     }
                     // Said once per outage: what changes is worth a line, not what lasts.
                     Err(error) if !silent => {
                         silent = true;
                         let error = &error as &dyn std::error::Error;
-                        tracing::warn!(error, "can't open a pub/sub connection; trying on");
+                        tracing::warn!(cell = %self.cell, error, "can't open a pub/sub connection; trying on");
                     }
                     Err(_) => {}
                 }
@@ -92,7 +94,7 @@ impl Tail {
     }
 
     async fn connect(&self) -> Result<(TailSink, TailStream), StoreError> {
-        let (mut sink, stream) = self.store.tail().await?;
+        let (mut sink, stream) = self.store.tail(self.cell).await?;
         // Asked for with every connection, so that one that can't hear itself is never trusted.
         match timeout(ACKNOWLEDGE_MAX, sink.subscribe_probe(&self.name)).await {
             Ok(acknowledged) => acknowledged?,
@@ -110,7 +112,7 @@ impl Tail {
         heard_at: &watch::Sender<Instant>,
     ) -> &'static str {
         tokio::select! {
-            () = self.read(stream, heard_at) => "Redis closed it",
+            () = self.read(stream, heard_at) => "Redis closed it, the cell moved, or too much was heard at once",
             () = self.ask(generation, sink) => "Redis did not acknowledge a subscription",
             () = self.probe(heard_at.subscribe()) => "a probe did not come back",
         }
@@ -157,7 +159,7 @@ impl Tail {
             }
             let answered = async {
                 // Whether it could be published does not matter: what counts is what is heard.
-                if let Err(error) = self.store.probe(&self.name).await {
+                if let Err(error) = self.store.probe(self.cell, &self.name).await {
                     let error = &error as &dyn std::error::Error;
                     tracing::debug!(error, "can't publish a probe");
                 }

@@ -18,7 +18,7 @@ struct Process {
 impl Process {
     fn start(redis: &RedisServer, folder: &std::path::Path, failpoint: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_framewire-gateway"))
-            .env("FRAMEWIRE_REDIS_URL", redis.url())
+            .envs(redis.environment())
             .env("FRAMEWIRE_ARTIFACTS_PATH", folder)
             .env("FRAMEWIRE_GATEWAY_LISTEN", "127.0.0.1:0")
             .env("FRAMEWIRE_FAILPOINT", failpoint)

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use framewire_gateway::app::{App, AppError};
-use framewire_shared::testing::RedisServer;
+use framewire_shared::domain::Cell;
+use framewire_shared::testing::{RedisCluster, RedisServer, until};
 use reqwest::Method;
 use serde_json::json;
 
@@ -95,6 +96,36 @@ async fn a_redis_that_comes_back_evicting_is_not_trusted_until_it_is_mended() {
     tokio::time::timeout(Duration::from_secs(20), asking).await.expect("noticed within 20 s");
     gateway.set_redis("maxmemory-policy", "noeviction");
     gateway.until_ready().await;
+}
+
+#[tokio::test]
+async fn of_several_nodes_one_that_is_away_is_named_and_the_rest_is_served() {
+    let cluster = RedisServer::Cluster(RedisCluster::start(3));
+    let mut gateway = Gateway::start_on(cluster, |settings| {
+        settings.redis.cells = std::num::NonZeroU16::new(12);
+        settings.redis.call_timeout = Duration::from_secs(1);
+    })
+    .await;
+    let ready = async |gateway: &Gateway| -> serde_json::Value {
+        gateway.ask(Method::GET, "/readyz").send().await.unwrap().json().await.unwrap()
+    };
+    assert_eq!(ready(&gateway).await, json!({"status": "ready"}));
+    let RedisServer::Cluster(cluster) = &mut gateway.redis else { unreachable!() };
+    let dead = cluster.master_of(Cell(1));
+    cluster.masters[dead].kill();
+    let named = json!({"status": "ready", "cells_without_redis": ["c1", "c5", "c9"]});
+    until("the cells to be named", async || (ready(&gateway).await == named).then_some(())).await;
+    // A new session goes where Redis is, mostly at the first try and else at the second.
+    let session = until("a session", async || {
+        let answer = gateway.ask(Method::POST, "/v1/sessions").send().await.unwrap();
+        (answer.status() == 201).then_some(answer)
+    })
+    .await;
+    let session: serde_json::Value = session.json().await.unwrap();
+    let body = json!({"input": {"prompt": "all the same"}});
+    let token = session["token"].as_str().unwrap();
+    let submit = gateway.ask(Method::POST, "/v1/jobs").bearer_auth(token).json(&body);
+    assert_eq!(submit.send().await.unwrap().status(), 202);
 }
 
 #[tokio::test]

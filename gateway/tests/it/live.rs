@@ -10,6 +10,8 @@ mod joining;
 mod losses;
 /// Bounds, limits and endings.
 mod bounds;
+/// Several cells, and fail-overs under living streams.
+mod cells;
 /// One job's stream, and waiting for its end.
 mod jobs;
 /// Readers that leave for good, and those that only move.

@@ -91,7 +91,8 @@ impl Gateway {
     pub(crate) async fn until_followed(&self, session: &SessionId) {
         let channel = format!("fw:{{c0}}:stream:{session}");
         let asking = async {
-            while !redis_cli(&self.redis, &["PUBSUB", "NUMSUB", &channel]).ends_with('1') {
+            let asked = self.redis.spoken("NUMSUB");
+            while !redis_cli(&self.redis, &["PUBSUB", &asked, &channel]).ends_with('1') {
                 tokio::task::yield_now().await;
             }
         };
@@ -116,10 +117,9 @@ pub(crate) fn set_redis(redis: &RedisServer, name: &str, value: &str) {
 
 /// Gives Redis a command; gives what it says.
 fn redis_cli(redis: &RedisServer, arguments: &[&str]) -> String {
-    let url = redis.url();
-    let socket = url.strip_prefix("redis+unix://").unwrap();
     let output = std::process::Command::new("redis-cli")
-        .args(["-s", socket])
+        .arg("-s")
+        .arg(redis.socket())
         .args(arguments)
         .output()
         .unwrap();
@@ -134,6 +134,7 @@ pub(crate) fn settings(
 ) -> Settings {
     let mut settings = Settings::default();
     settings.redis.url = redis.url();
+    settings.redis.cells = Some(std::num::NonZeroU16::MIN);
     settings.redis.call_timeout = Duration::from_secs(5);
     settings.artifacts.path = folder.to_owned();
     settings.gateway.drain = Duration::from_millis(50);
@@ -219,7 +220,7 @@ impl<'a> Worker<'a> {
     /// Counts a worker with these slots into the pool.
     pub(crate) async fn start(gateway: &'a Gateway, slots: u32) -> Self {
         let id = WorkerId::new(Uuid::new_v4());
-        let popper = gateway.store.popper(&[pool()]).unwrap();
+        let popper = gateway.store.popper(Cell::FIRST, &[pool()]);
         let lifetime = Duration::from_secs(60);
         gateway.store.heartbeat(Cell::FIRST, &pool(), &id, slots, lifetime).await.unwrap();
         Self { gateway, id, popper }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use crate::domain::lease::RENEWALS_PER_LEASE_MIN;
 use crate::domain::{IdError, Pool, Tenant};
 use crate::store::caps::{CAP_MAX, SESSION_CAP};
 use crate::store::operate::Durability;
+use crate::store::topology::CELLS_MAX;
 use crate::store::{QueueOptions, RedisOptions};
 
 /// Prefix of environment variables that are settings.
@@ -65,8 +66,14 @@ pub struct Settings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RedisSettings {
-    /// `redis://[user:password@]host:port[/db]` or `redis+unix:///path`.
+    /// `redis://[user:password@]host:port[/db]`, `redis+unix:///path`,
+    /// `redis+sentinel://[user:password@]host:port,host:port/master[/db]` or
+    /// `redis+cluster://[user:password@]host:port,host:port`.
     pub url: String,
+    /// Cells that sessions are spread over; 1, or 12 in a cluster, where it is not said.
+    pub cells: Option<NonZeroU16>,
+    /// Replicas that must have a job before its submit is answered 202.
+    pub replicas: u32,
     /// Longest wait for one call; after it a request gets 503.
     #[serde(rename = "call_timeout_ms", deserialize_with = "ms")]
     pub call_timeout: Duration,
@@ -76,11 +83,8 @@ pub struct RedisSettings {
 
 impl Default for RedisSettings {
     fn default() -> Self {
-        Self {
-            url: "redis://127.0.0.1:6379".into(),
-            call_timeout: Duration::from_secs(2),
-            durability: Durability::Relaxed,
-        }
+        let RedisOptions { url, replicas, call_timeout, durability, .. } = RedisOptions::default();
+        Self { url, cells: None, replicas, call_timeout, durability }
     }
 }
 
@@ -337,6 +341,9 @@ impl Settings {
     fn check(&self) -> Result<(), SettingsError> {
         let queue = &self.queue;
         let refuse = |text: String| Err(SettingsError::Contradiction(text));
+        if let Some(cells) = self.redis.cells.filter(|cells| cells.get() > CELLS_MAX) {
+            return refuse(format!("redis.cells = {cells} is more than {CELLS_MAX}"));
+        }
         if queue.renew.is_zero() || queue.lease < queue.renew * RENEWALS_PER_LEASE_MIN {
             return refuse(format!(
                 "queue.lease_ms = {} is shorter than {RENEWALS_PER_LEASE_MIN} times \
@@ -409,6 +416,8 @@ impl Settings {
     pub fn redis_options(&self) -> RedisOptions {
         RedisOptions {
             url: self.redis.url.clone(),
+            cells: self.redis.cells.map(NonZeroU16::get),
+            replicas: self.redis.replicas,
             call_timeout: self.redis.call_timeout,
             durability: self.redis.durability,
         }

@@ -20,16 +20,12 @@ impl Store {
         let mut both = redis::pipe();
         both.zadd(keys::ready(job.cell(), pool, Priority::Normal), job.as_str(), at_ms).ignore();
         both.publish(keys::stream(session), format!("- - queued {job}\n{{}}")).ignore();
-        self.ask(|mut line, _| {
-            let both = both.clone();
-            async move { both.query_async(&mut line).await }
-        })
-        .await
+        self.pipeline(job.cell(), &both).await
     }
 
     /// Tells a session that its job is done: PUBLISH.
     pub async fn bare_complete(&self, job: &JobId, session: &SessionId) -> Result<(), StoreError> {
         let event = format!("- - completed {job}\n{{}}");
-        self.command(redis::cmd("PUBLISH").arg(keys::stream(session)).arg(event)).await
+        self.command(job.cell(), redis::cmd("PUBLISH").arg(keys::stream(session)).arg(event)).await
     }
 }

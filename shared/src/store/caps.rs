@@ -6,6 +6,7 @@
 //! wins until it is taken away. For sessions there is a third, that of the session's tenant, which
 //! wins over both. A lowered cap ends nothing; what runs goes on, and the next is admitted when there
 //! is room again. A raised one admits at once. 0 is a pause: what runs goes on, nothing new begins.
+//! A pool's cap is divided over the cells; each has at least one, unless it is 0.
 //! Not here: a cap on all of a tenant's jobs together. It would need a second order of turns, between
 //! the tenants; give such a tenant's model a pool of its own, and cap that.
 
@@ -87,29 +88,34 @@ impl Store {
     ///
     /// Repetition: the same again, but what is given is then the new one. Limits: [`CAP_MAX`].
     pub async fn set_cap(&self, of: &Capped, cap: Option<u32>) -> Result<Option<u32>, StoreError> {
-        self.set_by(Hand::Operator, of, cap).await
+        let mut before = None;
+        for cell in self.cells() {
+            let was = self.set_in(cell, Hand::Operator, of, cap).await?;
+            before = if matches!(of, Capped::Pool(_)) { sum(before, was) } else { was };
+        }
+        Ok(before)
     }
 
-    /// Sets the settings' caps, and takes away those of pools that they do not name any more.
+    /// Sets the settings' caps in a cell, and takes away those of pools that they do not name any more.
     pub async fn set_default_caps(
         &self,
+        cell: Cell,
         session: u32,
         pools: &BTreeMap<Pool, u32>,
     ) -> Result<(), StoreError> {
-        self.set_by(Hand::Settings, &Capped::Session, Some(session)).await?;
+        self.set_in(cell, Hand::Settings, &Capped::Session, Some(session)).await?;
         let mut all: BTreeSet<Pool> = pools.keys().cloned().collect();
-        for cell in self.cells() {
-            all.extend(self.pools(cell).await?.iter().filter_map(|name| name.parse().ok()));
-        }
+        all.extend(self.pools(cell).await?.iter().filter_map(|name| name.parse().ok()));
         for pool in all {
             let cap = pools.get(&pool).copied();
-            self.set_by(Hand::Settings, &Capped::Pool(pool), cap).await?;
+            self.set_in(cell, Hand::Settings, &Capped::Pool(pool), cap).await?;
         }
         Ok(())
     }
 
-    async fn set_by(
+    async fn set_in(
         &self,
+        cell: Cell,
         hand: Hand,
         of: &Capped,
         cap: Option<u32>,
@@ -121,24 +127,11 @@ impl Store {
             (Capped::Pool(pool), Hand::Operator) => (pool.as_str(), "cap".to_owned()),
             (Capped::Pool(pool), Hand::Settings) => (pool.as_str(), "cap_default".to_owned()),
         };
-        let cap = cap.map(|cap| cap.to_string()).unwrap_or_default();
-        let mut before = None;
-        for cell in self.cells() {
-            before = self.set_in(cell, pool, &field, &cap).await?;
-        }
-        Ok(before)
-    }
-
-    async fn set_in(
-        &self,
-        cell: Cell,
-        pool: &str,
-        field: &str,
-        cap: &str,
-    ) -> Result<Option<u32>, StoreError> {
+        let share = |cap| if pool.is_empty() { cap } else { self.share_of(cap, cell) };
+        let cap = cap.map(|cap| share(cap).to_string()).unwrap_or_default();
         let (mut before, mut cursor) = (None, "0".to_owned());
         loop {
-            let arguments = [pool, field, cap, &*cursor, &PAUSED_STEP.to_string()];
+            let arguments = [pool, &*field, &*cap, &*cursor, &PAUSED_STEP.to_string()];
             let reply = self.run(&self.shared.scripts.set_cap, cell, &arguments).await?;
             let words = reply.into_words()?;
             let [_, was, next] = &words[..] else {
@@ -158,6 +151,11 @@ impl Store {
 /// Reads a cap; empty is none.
 fn jobs(text: &str) -> Result<Option<u32>, StoreError> {
     (!text.is_empty()).then(|| number(text)).transpose()
+}
+
+/// Adds the shares of two cells.
+fn sum(one: Option<u32>, other: Option<u32>) -> Option<u32> {
+    one.zip(other).map(|(one, other)| one + other).or(one).or(other)
 }
 
 fn garbled(error: IdError) -> StoreError {
@@ -191,7 +189,8 @@ fn read(reply: Reply, caps: &mut BTreeMap<Capped, Cap>) -> Result<(), StoreError
             return Err(StoreError::Garbled(format!("{words:?}")));
         };
         let cap = caps.entry(Capped::Pool(name.parse().map_err(garbled)?)).or_default();
-        (cap.operators, cap.default) = (jobs(operators)?, jobs(default)?);
+        cap.operators = sum(cap.operators, jobs(operators)?);
+        cap.default = sum(cap.default, jobs(default)?);
         cap.slots += number::<u64>(slots)?;
         cap.jobs += number::<u64>(running)? + number::<u64>(admitted)?;
     }

@@ -78,20 +78,12 @@ impl LetterRecord {
 }
 
 impl Store {
-    /// Lists dead letters, the newest first, `limit` of each cell.
-    pub async fn dead_letters(&self, limit: u32) -> Result<Vec<Letter>, StoreError> {
-        let mut letters = Vec::new();
-        for cell in self.cells() {
-            letters.extend(self.letters_of(cell, limit).await?);
-        }
-        Ok(letters)
-    }
-
-    async fn letters_of(&self, cell: Cell, limit: u32) -> Result<Vec<Letter>, StoreError> {
+    /// Lists the dead letters of a cell, the newest first, at most `limit`.
+    pub async fn dead_letters(&self, cell: Cell, limit: u32) -> Result<Vec<Letter>, StoreError> {
         let mut range = redis::cmd("ZREVRANGE");
         range.arg(keys::root(cell) + "dead").arg(0);
         range.arg(i64::from(limit) - 1).arg("WITHSCORES");
-        let places: Vec<(String, f64)> = self.command(&range).await?;
+        let places: Vec<(String, f64)> = self.command(cell, &range).await?;
         // What is no job's id was put there by hand; the doctor tells of it.
         let jobs: Vec<(JobId, f64)> =
             places.into_iter().filter_map(|(id, at)| Some((id.parse().ok()?, at))).collect();
@@ -102,9 +94,7 @@ impl Store {
         for (job, _) in &jobs {
             pipeline.cmd("HMGET").arg(keys::job(job)).arg(&FIELDS);
         }
-        let mut connection = self.connection.clone();
-        let records: Vec<[Option<String>; 7]> =
-            self.in_time(pipeline.query_async(&mut connection)).await?;
+        let records: Vec<[Option<String>; 7]> = self.pipeline(cell, &pipeline).await?;
         let letters = jobs.into_iter().zip(records);
         Ok(letters
             .map(|((job, at), fields)| Letter {
@@ -119,7 +109,7 @@ impl Store {
     /// Reads a failed job whole, for an operator: with its input and the operator's detail.
     pub async fn dead_letter(&self, job: &JobId) -> Result<Shown, StoreError> {
         let fields: HashMap<String, String> =
-            self.command(redis::cmd("HGETALL").arg(keys::job(job))).await?;
+            self.command(job.cell(), redis::cmd("HGETALL").arg(keys::job(job))).await?;
         let Some(state) = fields.get("state") else {
             return Ok(Shown::Missing);
         };

@@ -7,7 +7,7 @@
 //!
 //! | key | type | holds | written by | bound, lifetime |
 //! |---|---|---|---|---|
-//! | `config` | hash | caps of sessions, in jobs: `session_cap` (the operator's), `session_cap_default` (the settings'), `session_cap:<tenant>`; `overrides` (how many of the latter) | set_cap | tenants |
+//! | `config` | hash | caps of sessions, in jobs: `session_cap` (the operator's), `session_cap_default` (the settings'), `session_cap:<tenant>`; `overrides` (how many of the latter); of `c0` also `cells`, how many there are | set_cap; gateway, worker | tenants |
 //! | `pools` | set | pools that ever had a worker or a cap | heartbeat, set_cap | pools |
 //! | `pool:<pool>` | hash | `capacity` (live slots), `cap` (the operator's), `cap_default` (the settings'), `beat` (place in the class pattern), `service_ms` and `service_var` (moving mean and variance), `margin_<priority>` (stretches what is stated, so that it holds), `swept_at`, `lapse_from` | heartbeat, set_cap, admit, complete, sweep | 11 fields |
 //! | `job:<id>` | hash | the job, as text fields | all transitions, purge, delete | retention after the end |
@@ -37,7 +37,8 @@
 //! | `sweep:<pool>` | string | the throttle of the sweep | sweep | 0.5 s |
 //!
 //! Channels: `stream:<session>` carries the text of each event; `probe:<gateway>` carries what a
-//! gateway publishes to itself to see whether its subscription is alive.
+//! gateway publishes to itself to see whether its subscription is alive. In a cluster they are sharded
+//! channels (SPUBLISH), and lie in the slot of their cell as keys do.
 
 use crate::domain::{Cell, Pool, Priority, SessionId};
 

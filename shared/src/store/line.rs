@@ -1,4 +1,4 @@
-//! The one shared connection, replaced when it has gone silent.
+//! The one shared connection to a node, replaced when it has gone silent.
 //!
 //! `ConnectionManager` makes a new connection when the old one *breaks*. One that is half open never
 //! does: the other end has lost power or a firewall has dropped its state, no packet says so, and

@@ -1,15 +1,18 @@
 //! The one door to Redis and to the artifacts' bytes.
 //!
 //! Only this module names the redis crates; the gateway and the worker do not depend on them, so
-//! Cargo enforces it. Scripts and plain commands share one connection (`line`);
-//! blocking pops have connections of their own ([`window`]), and so has pub/sub ([`stream`]).
+//! Cargo enforces it. Every call names its cell, and goes to the node that holds it (`topology`).
+//! Scripts and plain commands share one connection to a node (`line`); blocking pops have connections
+//! of their own ([`window`]), so has pub/sub ([`stream`]), and so has what waits for replicas.
 //! Invariant: every method that changes a job runs exactly one script, and the script writes state
 //! and event together. A call that failed with [`StoreError::Unavailable`] may or may not have
 //! happened; each method says what calling it again does.
 
 // The table of all keys.
 pub mod keys;
-// The one shared connection, replaced when it has gone silent.
+// Which node holds a cell: one Redis, Sentinel, or Cluster.
+pub mod topology;
+// The one shared connection to a node, replaced when it has gone silent.
 mod line;
 // The Lua files, loaded once and run by digest.
 mod script;
@@ -41,15 +44,15 @@ pub mod blobs;
 #[cfg(feature = "testing")]
 mod bare;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::ConnectionManagerConfig;
-
 use crate::domain::Cell;
-use script::Scripts;
 #[cfg(feature = "testing")]
 pub(crate) use script::submit_text;
+use script::{Flavour, Scripts};
+use topology::{CELLS_IN_A_CLUSTER, CELLS_MAX, Node, Topology};
 
 /// Why a call to the store failed, by what the caller can do.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +60,7 @@ pub enum StoreError {
     /// Redis can't be reached or did not answer in time; the call may have happened. Try later.
     #[error("reach Redis")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Redis answered, and refused: out of memory, read-only, no permission. An operator must act.
+    /// Redis answered, and refused: out of memory, no permission. An operator must act.
     #[error("have Redis accept a command")]
     Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// An answer or a record that this version does not understand.
@@ -77,8 +80,17 @@ impl From<redis::RedisError> for StoreError {
                 ServerErrorKind::BusyLoading
                 | ServerErrorKind::TryAgain
                 | ServerErrorKind::ClusterDown
-                | ServerErrorKind::MasterDown,
+                | ServerErrorKind::MasterDown
+                // Another node holds the cell, or soon will; the next call finds it. ASK belongs to
+                // a slot that is being moved live, in which scripts can't run.
+                | ServerErrorKind::Moved
+                | ServerErrorKind::Ask
+                | ServerErrorKind::ReadOnly,
             ) => Self::Unavailable(error.into()),
+            // Too few replicas for the master's own min-replicas-to-write.
+            ErrorKind::Extension if error.code() == Some("NOREPLICAS") => {
+                Self::Unavailable(error.into())
+            }
             ErrorKind::UnexpectedReturnType | ErrorKind::Parse => Self::Garbled(error.to_string()),
             _ if error.is_io_error() || error.is_connection_dropped() || error.is_timeout() => {
                 Self::Unavailable(error.into())
@@ -91,12 +103,30 @@ impl From<redis::RedisError> for StoreError {
 /// Where Redis is, and how long to wait for it.
 #[derive(Debug, Clone)]
 pub struct RedisOptions {
-    /// `redis://host:port/db` or `redis+unix:///path`.
+    /// `redis://host:port/db`, `redis+unix:///path`, `redis+sentinel://h1:p1,h2:p2/master` or
+    /// `redis+cluster://h1:p1,h2:p2`.
     pub url: String,
+    /// Cells that keys are spread over; 1 where it is not said, in a cluster
+    /// [`CELLS_IN_A_CLUSTER`].
+    pub cells: Option<u16>,
+    /// Replicas that must have a submit before it is accepted.
+    pub replicas: u32,
     /// Longest wait for one call, connecting included.
     pub call_timeout: Duration,
     /// What start-up demands of its append-only file.
     pub durability: operate::Durability,
+}
+
+impl Default for RedisOptions {
+    fn default() -> Self {
+        Self {
+            url: "redis://127.0.0.1:6379".into(),
+            cells: None,
+            replicas: 0,
+            call_timeout: Duration::from_secs(2),
+            durability: operate::Durability::Relaxed,
+        }
+    }
 }
 
 /// Bounds and times of the queue; see the settings for their reasons.
@@ -141,15 +171,15 @@ impl Default for QueueOptions {
     }
 }
 
-/// The door. Cheap to clone; every clone shares the connection.
+/// The door. Cheap to clone; every clone shares the connections.
 #[derive(Clone)]
 pub struct Store {
-    connection: line::Line,
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    client: redis::Client,
+    topology: Topology,
+    cells: u16,
     scripts: Scripts,
     redis: RedisOptions,
     queue: QueueOptions,
@@ -161,39 +191,31 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// Retries of a broken connection within one call; a script that ran twice answers as if once.
-const RETRIES: usize = 1;
-
 impl Store {
     /// Opens the door. Redis need not be up: calls fail with [`StoreError::Unavailable`] until it is.
     ///
     /// Errors: only if the URL is malformed.
     pub fn open(redis: RedisOptions, queue: QueueOptions) -> Result<Self, StoreError> {
-        Self::open_with(redis, queue, Scripts::new())
+        Self::open_with(redis, queue, Flavour::default())
     }
 
     /// Opens the door to a store whose scripts read their time from the key `clock`.
     #[cfg(feature = "testing")]
     pub fn open_with_clock(redis: RedisOptions, queue: QueueOptions) -> Result<Self, StoreError> {
-        Self::open_with(redis, queue, Scripts::with_clock_key())
+        Self::open_with(redis, queue, Flavour { clock_key: true, ..Flavour::default() })
     }
 
     fn open_with(
         redis: RedisOptions,
         queue: QueueOptions,
-        scripts: Scripts,
+        flavour: Flavour,
     ) -> Result<Self, StoreError> {
-        let client = redis::Client::open(connection_info(&redis.url)?)?;
-        let config = ConnectionManagerConfig::new()
-            .set_number_of_retries(RETRIES)
-            .set_min_delay(Duration::from_millis(20))
-            .set_max_delay(Duration::from_millis(200))
-            .set_connection_timeout(Some(redis.call_timeout))
-            // Before the outer timeout, so that a silent connection is seen as one (`line`).
-            .set_response_timeout(Some(redis.call_timeout * 3 / 4))
-            .set_pipeline_buffer_size(1024);
-        let connection = line::Line::new(client.clone(), config)?;
-        Ok(Self { connection, shared: Arc::new(Shared { client, scripts, redis, queue }) })
+        let topology = Topology::open(&redis.url, redis.call_timeout)?;
+        let sharded = topology.is_cluster();
+        let cells = redis.cells.unwrap_or(if sharded { CELLS_IN_A_CLUSTER } else { 1 });
+        let cells = cells.clamp(1, CELLS_MAX);
+        let scripts = Scripts::new(&Flavour { sharded, ..flavour });
+        Ok(Self { shared: Arc::new(Shared { topology, cells, scripts, redis, queue }) })
     }
 
     /// Gives the bounds and times that this store was opened with.
@@ -201,34 +223,83 @@ impl Store {
         &self.shared.queue
     }
 
-    /// Lists the cells; one until there are several.
+    /// Lists the cells.
     pub fn cells(&self) -> Vec<Cell> {
-        vec![Cell::FIRST]
+        (0..self.shared.cells).map(Cell).collect()
     }
 
-    /// Runs a plain command; all of them may run twice.
+    /// Gives a cell's share of a number that an operator set for all of them together.
+    ///
+    /// The shares sum up to `whole`, but none is 0 unless `whole` is: a cell without a share would
+    /// never be served, so a number below that of the cells counts as one for each.
+    pub fn share_of(&self, whole: u32, cell: Cell) -> u32 {
+        let cells = u32::from(self.shared.cells);
+        let share = whole / cells + u32::from(u32::from(cell.0) < whole % cells);
+        share.max(whole.min(1))
+    }
+
+    /// Lists the nodes that hold cells, by name, with their cells; and the cells without one.
+    async fn nodes(&self) -> (BTreeMap<String, Vec<Cell>>, Vec<(Vec<Cell>, StoreError)>) {
+        let (mut nodes, mut lost) = (BTreeMap::<String, Vec<Cell>>::new(), Vec::new());
+        for cell in self.cells() {
+            match self.in_time(self.shared.topology.route(cell)).await {
+                Ok(route) => nodes.entry(route.node.name.clone()).or_default().push(cell),
+                Err(error) => lost.push((vec![cell], error)),
+            }
+        }
+        (nodes, lost)
+    }
+
+    /// Runs a plain command on a cell's node; all of them may run twice.
     async fn command<T: redis::FromRedisValue>(
         &self,
+        cell: Cell,
         command: &redis::Cmd,
     ) -> Result<T, StoreError> {
-        self.ask(|mut line, _| async move { command.query_async(&mut line).await }).await
+        self.ask(cell, |node, _| async move { command.query_async(&mut node.line.clone()).await })
+            .await
     }
 
-    /// Asks Redis under the outer timeout, and once more if the connection broke: the first call may
-    /// have happened, and the second is told so.
+    /// Runs plain commands on a cell's node, all of one cell; they may run twice.
+    async fn pipeline<T: redis::FromRedisValue>(
+        &self,
+        cell: Cell,
+        pipeline: &redis::Pipeline,
+    ) -> Result<T, StoreError> {
+        self.ask(cell, |node, _| async move { pipeline.query_async(&mut node.line.clone()).await })
+            .await
+    }
+
+    /// Asks a cell's node under the outer timeout, and once more if the connection broke or the cell
+    /// is elsewhere by now: the first call may have happened, and the second is told so.
     async fn ask<T, F: Future<Output = redis::RedisResult<T>>>(
         &self,
-        ask: impl Fn(line::Line, bool) -> F,
+        cell: Cell,
+        ask: impl Fn(Arc<Node>, bool) -> F,
     ) -> Result<T, StoreError> {
-        self.in_time(async {
-            match ask(self.connection.clone(), false).await {
-                Err(error) if error.is_unrecoverable_error() => {
-                    ask(self.connection.clone(), true).await
+        let topology = &self.shared.topology;
+        // What a call that is cut off by the timeout was waiting for.
+        let mut asked_last = None;
+        let last = &mut asked_last;
+        let mut again = false;
+        let asked = async {
+            loop {
+                let route = topology.route(cell).await?;
+                *last = Some(route.clone());
+                match ask(route.node.clone(), again).await {
+                    Err(error) if topology::is_astray(&error) && !again => {
+                        topology.doubt(cell, &route);
+                        again = true;
+                    }
+                    answer => return answer,
                 }
-                answer => answer,
             }
-        })
-        .await
+        };
+        let answer = self.in_time(asked).await;
+        if let (Err(StoreError::Unavailable(_)), Some(route)) = (&answer, &asked_last) {
+            topology.doubt(cell, route);
+        }
+        answer
     }
 
     /// Waits for a reply, and not longer than a caller may be kept: reconnecting alone is not
@@ -242,13 +313,6 @@ impl Store {
             Err(elapsed) => Err(StoreError::Unavailable(elapsed.into())),
         }
     }
-}
-
-/// Reads the URL and asks for TCP_NODELAY, which redis-rs 1.x leaves off.
-fn connection_info(url: &str) -> Result<redis::ConnectionInfo, StoreError> {
-    use redis::IntoConnectionInfo;
-    let info = url.into_connection_info()?;
-    Ok(info.set_tcp_settings(redis::io::tcp::TcpSettings::default().set_nodelay(true)))
 }
 
 /// Draws a nonce: eight characters of `[0-9a-z]`.

@@ -2,7 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, keys};
+use crate::domain::Cell;
+
+/// Oldest Redis that will do: ZMPOP and sharded channels came with it.
+pub(super) const VERSION_MIN: (u32, u32) = (7, 0);
 
 /// What a 202 promises about a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -37,6 +41,17 @@ pub enum Unfit {
         /// The version found.
         version: String,
     },
+    /// Other processes spread the keys over another number of cells.
+    #[error(
+        "redis.cells is {ours} here, and this Redis was set up with {recorded} cells; {}",
+        remedy_for_cells(*.ours, *.recorded)
+    )]
+    Cells {
+        /// What the settings say.
+        ours: u16,
+        /// What all others do.
+        recorded: u16,
+    },
     /// A power cut could take a job that was answered 202.
     #[error(
         "redis.durability = \"strict\" needs an append-only file that is synced before each answer, \
@@ -53,34 +68,71 @@ pub enum Unfit {
     Store(#[from] StoreError),
 }
 
+fn remedy_for_cells(ours: u16, recorded: u16) -> String {
+    if ours < recorded {
+        return format!(
+            "fewer would leave the sessions and jobs of the others behind: set redis.cells = {recorded}"
+        );
+    }
+    format!(
+        "set redis.cells = {recorded}; or, to have more cells from now on, stop all gateways and \
+         workers, say HSET fw:{{c0}}:config cells {ours} to the node of c0, and start them again"
+    )
+}
+
 impl Store {
-    /// Asks Redis for a sign of life.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        self.command(&redis::cmd("PING")).await
+    /// Asks a cell's node for a sign of life.
+    pub async fn ping(&self, cell: Cell) -> Result<(), StoreError> {
+        self.command(cell, &redis::cmd("PING")).await
     }
 
-    /// Checks that this Redis can be trusted with jobs.
+    /// Checks that all nodes that hold a cell can be trusted with jobs, one after the other.
+    pub async fn check_all(&self) -> Result<(), Unfit> {
+        for cell in self.cells() {
+            self.check_fitness(cell).await?;
+        }
+        Ok(())
+    }
+
+    /// Checks that a cell's node can be trusted with jobs; at the first cell also that all processes
+    /// agree about the number of cells, which the first of them records.
     ///
     /// A managed Redis that refuses CONFIG is trusted: INFO tells the policy too.
-    pub async fn check_fitness(&self) -> Result<(), Unfit> {
-        let facts = self.facts().await?;
+    pub async fn check_fitness(&self, cell: Cell) -> Result<(), Unfit> {
+        let facts = self.facts(cell).await?;
         let policy = facts.text("maxmemory_policy");
         if !matches!(policy, "noeviction" | "") {
             return Err(Unfit::Evicts { policy: policy.to_owned() });
         }
-        if facts.version() < (7, 0) {
+        if facts.version() < VERSION_MIN {
             return Err(Unfit::TooOld { version: facts.text("redis_version").to_owned() });
         }
-        match self.shared.redis.durability {
-            Durability::Relaxed => Ok(()),
-            Durability::Strict => self.check_durability(&facts).await,
+        if self.shared.redis.durability == Durability::Strict {
+            self.check_durability(cell, &facts).await?;
         }
+        if cell == Cell::FIRST {
+            self.agree_on_cells().await?;
+        }
+        Ok(())
+    }
+
+    /// Records the number of cells, or compares it with what was recorded.
+    async fn agree_on_cells(&self) -> Result<(), Unfit> {
+        let (key, ours) = (keys::config(Cell::FIRST), self.shared.cells);
+        let mut both = redis::pipe();
+        both.cmd("HSETNX").arg(&key).arg("cells").arg(ours).ignore();
+        both.cmd("HGET").arg(&key).arg("cells");
+        let (recorded,): (u16,) = self.pipeline(Cell::FIRST, &both).await?;
+        if recorded != ours {
+            return Err(Unfit::Cells { ours, recorded });
+        }
+        Ok(())
     }
 
     /// Checks that what Redis has answered is on its disk.
     ///
     /// A Redis that refuses CONFIG is not trusted here: what can't be seen can't be promised.
-    pub(super) async fn check_durability(&self, facts: &Facts) -> Result<(), Unfit> {
+    pub(super) async fn check_durability(&self, cell: Cell, facts: &Facts) -> Result<(), Unfit> {
         const SYNC: &str = "set it with: redis-cli CONFIG SET appendfsync always";
         let not_durable = |found: &str, remedy| {
             let found = found.to_owned();
@@ -92,12 +144,12 @@ impl Store {
                 "turn it on with: redis-cli CONFIG SET appendonly yes",
             );
         }
-        match self.setting("appendfsync").await?.as_deref() {
+        match self.setting(cell, "appendfsync").await?.as_deref() {
             Some("always") => {}
             Some(how) => return not_durable(&format!("appendfsync is {how}"), SYNC),
             None => return not_durable("this Redis does not let itself be asked (CONFIG)", SYNC),
         }
-        if self.setting("no-appendfsync-on-rewrite").await?.as_deref() == Some("yes") {
+        if self.setting(cell, "no-appendfsync-on-rewrite").await?.as_deref() == Some("yes") {
             return not_durable(
                 "no-appendfsync-on-rewrite is yes",
                 "set it with: redis-cli CONFIG SET no-appendfsync-on-rewrite no",
@@ -107,15 +159,19 @@ impl Store {
     }
 
     /// Reads what the server says of itself.
-    pub(super) async fn facts(&self) -> Result<Facts, StoreError> {
-        let info: String = self.command(&redis::cmd("INFO")).await?;
+    pub(super) async fn facts(&self, cell: Cell) -> Result<Facts, StoreError> {
+        let info: String = self.command(cell, &redis::cmd("INFO")).await?;
         Ok(Facts::parse(&info))
     }
 
     /// Reads a setting of the server; `None` where it refuses to tell.
-    pub(super) async fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
+    pub(super) async fn setting(
+        &self,
+        cell: Cell,
+        name: &str,
+    ) -> Result<Option<String>, StoreError> {
         let pair: Result<Vec<String>, StoreError> =
-            self.command(redis::cmd("CONFIG").arg("GET").arg(name)).await;
+            self.command(cell, redis::cmd("CONFIG").arg("GET").arg(name)).await;
         match pair {
             Ok(pair) => Ok(pair.into_iter().nth(1)),
             Err(StoreError::Refused(_)) => Ok(None),

@@ -9,8 +9,8 @@
 use std::time::Duration;
 
 use super::codec::{
-    self, Cancel, Claim, Completed, Deleted, Failed, JobRow, Noted, Released, Renewal, Retried,
-    Submitted,
+    self, Cancel, Claim, Completed, Deleted, Failed, JobRow, Noted, Released, Renewal, Reply,
+    Retried, Submitted,
 };
 use super::{Store, StoreError, keys};
 use crate::domain::{
@@ -60,12 +60,14 @@ fn ms(duration: Duration) -> String {
 }
 
 impl Store {
-    /// Accepts a job.
+    /// Accepts a job; with `redis.replicas`, when as many replicas have it.
+    ///
+    /// Errors: `Unavailable` also when too few have it in time; the job may exist all the same.
     pub async fn submit(&self, new: &Submission<'_>) -> Result<Submitted, StoreError> {
         let options = &self.shared.queue;
         let (key, digest) = new.idempotency.unwrap_or_default();
-        let reply = self
-            .run(
+        let (reply, kept) = self
+            .run_kept(
                 &self.shared.scripts.submit,
                 new.session.cell(),
                 &[
@@ -89,6 +91,8 @@ impl Store {
                 ],
             )
             .await?;
+        // It is there, and may be forgotten in a fail-over: what was not promised can't be broken.
+        kept.map_err(|error| StoreError::Unavailable(error.into()))?;
         Submitted::parse(reply)
     }
 
@@ -148,14 +152,16 @@ impl Store {
         Noted::parse(self.fenced(&self.shared.scripts.announce, lease, &arguments).await?)
     }
 
-    /// Keeps the provider's handle of the running generation.
+    /// Keeps the provider's handle of the running generation; see [`Store::complete`] for replicas.
     pub async fn checkpoint(&self, lease: &Lease, handle: &str) -> Result<Noted, StoreError> {
-        Noted::parse(self.fenced(&self.shared.scripts.checkpoint, lease, &[handle]).await?)
+        Noted::parse(self.paid(&self.shared.scripts.checkpoint, lease, &[handle]).await?)
     }
 
     /// Ends a job whose frames are all stored, and tells of the last one.
     ///
     /// `frames` holds all of this attempt, in order of their index; all but the last are announced.
+    /// With `redis.replicas` it waits for them, because a fail-over that forgets it has the frames
+    /// drawn and paid for again; but too few of them are only a warning: it has happened.
     pub async fn complete(
         &self,
         lease: &Lease,
@@ -167,7 +173,7 @@ impl Store {
         let (all, last) = (json(frames), frame_event(frames)?);
         let url = frames.last().map_or("", |frame| &frame.url);
         let arguments = [&*ms(generate), &*ms(upload), &*retention, &*all, &*last, url];
-        Completed::parse(self.fenced(&self.shared.scripts.complete, lease, &arguments).await?)
+        Completed::parse(self.paid(&self.shared.scripts.complete, lease, &arguments).await?)
     }
 
     /// Ends a failed attempt; another follows after `delay`, none if it is `None`.
@@ -241,7 +247,7 @@ impl Store {
     /// Reads the owner of a job alone.
     pub async fn owner(&self, job: &JobId) -> Result<Option<SessionId>, StoreError> {
         let owner: Option<String> =
-            self.command(redis::cmd("HGET").arg(keys::job(job)).arg("session")).await?;
+            self.command(job.cell(), redis::cmd("HGET").arg(keys::job(job)).arg("session")).await?;
         owner
             .map(|text| text.parse().map_err(|error| StoreError::Garbled(format!("{error}"))))
             .transpose()
@@ -260,14 +266,16 @@ impl Store {
         let start: i64 = match after {
             None => 0,
             Some(job) => {
-                let place: Option<i64> =
-                    self.command(redis::cmd("LPOS").arg(&key).arg(job.as_str())).await?;
+                let place: Option<i64> = self
+                    .command(session.cell(), redis::cmd("LPOS").arg(&key).arg(job.as_str()))
+                    .await?;
                 place.map_or(0, |place| place + 1)
             }
         };
         let stop = start + i64::from(limit);
-        let ids: Vec<String> =
-            self.command(redis::cmd("LRANGE").arg(&key).arg(start).arg(stop)).await?;
+        let ids: Vec<String> = self
+            .command(session.cell(), redis::cmd("LRANGE").arg(&key).arg(start).arg(stop))
+            .await?;
         let page: Vec<&str> = ids.iter().take(limit as usize).map(String::as_str).collect();
         let next = (ids.len() > page.len()).then(|| page.last().and_then(|id| id.parse().ok()));
         let rows = self.show(session.cell(), &page).await?;
@@ -278,13 +286,30 @@ impl Store {
         JobRow::parse_all(self.run(&self.shared.scripts.show, cell, ids).await?)
     }
 
+    /// Runs a script as [`Store::fenced`] does, and waits for replicas, as far as there are any.
+    async fn paid(
+        &self,
+        script: &redis::Script,
+        lease: &Lease,
+        rest: &[&str],
+    ) -> Result<Reply, StoreError> {
+        let fence = lease.fence.to_string();
+        let mut arguments = vec![lease.job.as_str(), &*fence];
+        arguments.extend(rest);
+        let (reply, kept) = self.run_kept(script, lease.job.cell(), &arguments).await?;
+        if let Err(error) = kept {
+            tracing::warn!(job = %lease.job, "a fail-over now may have it drawn again: {error}");
+        }
+        Ok(reply)
+    }
+
     /// Runs a script whose first arguments are a job and its fence.
     async fn fenced(
         &self,
         script: &redis::Script,
         lease: &Lease,
         rest: &[&str],
-    ) -> Result<codec::Reply, StoreError> {
+    ) -> Result<Reply, StoreError> {
         let fence = lease.fence.to_string();
         let mut arguments = vec![lease.job.as_str(), &*fence];
         arguments.extend(rest);

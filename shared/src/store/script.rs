@@ -5,11 +5,19 @@
 //! Lua makes every function anew at each call of a script, and that was a fifth of a call's time: so
 //! a script is given only what it uses of the prelude ([`compose`]).
 
+use std::time::Duration;
+
 use redis::Script;
 
 use super::codec::Reply;
 use super::{Store, StoreError, keys, nonce};
 use crate::domain::Cell;
+
+/// Part of a call's time in which replicas must have acknowledged: the rest is for the script, and
+/// for asking once more.
+const REPLICAS_SHARE: u32 = 2;
+/// Longest wait for replicas; healthy ones take a millisecond.
+const REPLICAS_PATIENCE_MAX: Duration = Duration::from_secs(1);
 
 const PRELUDE: &str = include_str!("../../lua/prelude.lua");
 
@@ -107,21 +115,48 @@ pub(crate) fn submit_text() -> String {
     compose(PRELUDE, include_str!("../../lua/submit.lua"))
 }
 
-impl Scripts {
-    /// Makes the scripts that read Redis' clock.
-    pub(super) fn new() -> Self {
-        Self::with(PRELUDE)
-    }
+/// How scripts differ from the files.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Flavour {
+    /// Events are published on sharded channels, as a cluster needs it.
+    pub(super) sharded: bool,
+    /// Time is read from the key `clock` (milliseconds), for tests that own it.
+    pub(super) clock_key: bool,
+}
 
-    /// Makes the scripts that read the key `clock` (milliseconds), for tests that own the time.
-    #[cfg(feature = "testing")]
-    pub(super) fn with_clock_key() -> Self {
+impl Scripts {
+    /// Makes the scripts.
+    pub(super) fn new(flavour: &Flavour) -> Self {
         const TIME: &str = "local time = redis.call('TIME') --@clock";
         const KEY: &str = "local clock = tonumber(redis.call('GET', root .. 'clock') or 0)\n\
                            local time = {math.floor(clock / 1000), (clock % 1000) * 1000}";
         assert!(PRELUDE.contains(TIME), "the prelude's clock line has changed");
-        Self::with(&PRELUDE.replace(TIME, KEY))
+        let mut prelude = PRELUDE.to_owned();
+        if flavour.clock_key {
+            prelude = prelude.replace(TIME, KEY);
+        }
+        if flavour.sharded {
+            prelude = sharded(&prelude);
+        }
+        Self::with(&prelude)
     }
+}
+
+/// Has every marked line publish on sharded channels: in a cluster PUBLISH goes to every node.
+fn sharded(prelude: &str) -> String {
+    let line = |line: &str| match line.ends_with("--@publish") {
+        true => line.replace("'PUBLISH'", "'SPUBLISH'") + "\n",
+        false => format!("{line}\n"),
+    };
+    prelude.lines().map(line).collect()
+}
+
+/// Says that a write is on its master and on too few replicas.
+#[derive(Debug, thiserror::Error)]
+#[error("only {acknowledged} of {wanted} replicas (redis.replicas) acknowledged it in time")]
+pub(super) struct TooFewReplicas {
+    acknowledged: u32,
+    wanted: u32,
 }
 
 impl Store {
@@ -137,17 +172,72 @@ impl Store {
     ) -> Result<Reply, StoreError> {
         let nonce = nonce();
         let value: redis::Value = self
-            .ask(|mut line, again| {
-                let mut invocation = script.key(keys::config(cell));
-                invocation.arg(if again { format!("{nonce}+") } else { nonce.clone() });
-                for argument in arguments {
-                    invocation.arg(*argument);
-                }
-                async move { invocation.invoke_async(&mut line).await }
+            .ask(cell, |node, again| {
+                let invocation = invocation(script, cell, &nonce, again, arguments);
+                async move { invocation.invoke_async(&mut node.line.clone()).await }
             })
             .await?;
         Reply::from_value(value)
     }
+
+    /// Runs a script as [`Store::run`] does, and waits until `redis.replicas` replicas have
+    /// everything that the master had written by then.
+    ///
+    /// WAIT counts from the connection that wrote, so the call has one of its own. Shapes: an error
+    /// beside the reply means that it is on the master and on too few replicas.
+    pub(super) async fn run_kept(
+        &self,
+        script: &Script,
+        cell: Cell,
+        arguments: &[&str],
+    ) -> Result<(Reply, Result<(), TooFewReplicas>), StoreError> {
+        let wanted = self.shared.redis.replicas;
+        if wanted == 0 {
+            return Ok((self.run(script, cell, arguments).await?, Ok(())));
+        }
+        let (nonce, patience) = (nonce(), self.shared.redis.call_timeout / REPLICAS_SHARE);
+        let patience_ms = patience.min(REPLICAS_PATIENCE_MAX).as_millis();
+        let (value, acknowledged): (redis::Value, u32) = self
+            .ask(cell, |node, again| {
+                let invocation = invocation(script, cell, &nonce, again, arguments);
+                async move {
+                    let mut connection = node.checkout().await?;
+                    let kept = async {
+                        let value = invocation.invoke_async(&mut connection).await?;
+                        let mut wait = redis::cmd("WAIT");
+                        wait.arg(wanted).arg(patience_ms.to_string());
+                        Ok((value, wait.query_async(&mut connection).await?))
+                    };
+                    let kept = kept.await;
+                    if kept.is_err() {
+                        drop(deadpool_redis::Connection::take(connection));
+                    }
+                    kept
+                }
+            })
+            .await?;
+        let kept = match acknowledged >= wanted {
+            true => Ok(()),
+            false => Err(TooFewReplicas { acknowledged, wanted }),
+        };
+        Ok((Reply::from_value(value)?, kept))
+    }
+}
+
+fn invocation<'a>(
+    script: &'a Script,
+    cell: Cell,
+    nonce: &str,
+    again: bool,
+    arguments: &[&str],
+) -> redis::ScriptInvocation<'a> {
+    let mut invocation = script.prepare_invoke();
+    invocation.key(keys::config(cell));
+    invocation.arg(if again { format!("{nonce}+") } else { nonce.to_owned() });
+    for argument in arguments {
+        invocation.arg(*argument);
+    }
+    invocation
 }
 
 #[cfg(test)]
@@ -171,6 +261,13 @@ mod tests {
     fn the_prelude_names_the_picture_that_is_served() {
         let line = format!("local SHIPPED_URL = '{}'\n", crate::domain::fallback::SHIPPED_PATH);
         assert!(PRELUDE.contains(&line), "{line}");
+    }
+
+    #[test]
+    fn in_a_cluster_everything_that_is_published_is_sharded() {
+        let sharded = sharded(PRELUDE);
+        assert_eq!(sharded.matches("'SPUBLISH'").count(), PRELUDE.matches("'PUBLISH'").count());
+        assert!(!sharded.contains("'PUBLISH'"), "a line that publishes is not marked --@publish");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rand::seq::SliceRandom;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -16,6 +17,9 @@ use crate::domain::{Cell, SessionId, Tenant};
 
 /// How long a session lives after it was last made use of.
 pub const SESSION_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Cells that are tried for a new session, so that one whose node is away does not matter.
+const CELLS_TRIED: usize = 2;
 
 /// A new session, with the only copy of its token.
 #[derive(Debug, Clone)]
@@ -27,14 +31,32 @@ pub struct NewSession {
 }
 
 impl Store {
-    /// Makes a session of nobody's in particular, in the first cell.
+    /// Makes a session of nobody's in particular.
     pub async fn create_session(&self) -> Result<NewSession, StoreError> {
         self.create_session_for(&Tenant::public()).await
     }
 
-    /// Makes a session that a tenant answers for, in the first cell.
+    /// Makes a session that a tenant answers for, in a cell drawn at random; in another one if that
+    /// does not answer.
     pub async fn create_session_for(&self, tenant: &Tenant) -> Result<NewSession, StoreError> {
-        let id = SessionId::new(Cell::FIRST, uuid::Uuid::new_v4());
+        let mut cells = self.cells();
+        cells.shuffle(&mut rand::rng());
+        let mut answer = self.create_session_in(cells[0], tenant).await;
+        for &cell in cells.iter().take(CELLS_TRIED).skip(1) {
+            if matches!(answer, Err(StoreError::Unavailable(_))) {
+                answer = self.create_session_in(cell, tenant).await;
+            }
+        }
+        answer
+    }
+
+    /// Makes a session in this cell.
+    pub async fn create_session_in(
+        &self,
+        cell: Cell,
+        tenant: &Tenant,
+    ) -> Result<NewSession, StoreError> {
+        let id = SessionId::new(cell, uuid::Uuid::new_v4());
         let token = format!("{id}.{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
         let key = keys::session(&id);
         let digest = digest(&token);
@@ -45,8 +67,7 @@ impl Store {
             .ignore()
             .expire(&key, SESSION_LIFETIME.as_secs().cast_signed())
             .ignore();
-        let both = &both;
-        let () = self.ask(|mut line, _| async move { both.query_async(&mut line).await }).await?;
+        let () = self.pipeline(cell, &both).await?;
         Ok(NewSession { id, token })
     }
 
@@ -62,9 +83,14 @@ impl Store {
         let Ok(id) = id.parse::<SessionId>() else {
             return Ok(None);
         };
-        let key = keys::session(&id);
+        let (key, cell) = (keys::session(&id), id.cell());
+        // A cell that nobody serves has no sessions, whatever a token says.
+        if !self.cells().contains(&cell) {
+            return Ok(None);
+        }
         let fields = redis::cmd("HMGET").arg(&key).arg(&["token_sha256", "tenant"]).to_owned();
-        let (stored, tenant): (Option<String>, Option<String>) = self.command(&fields).await?;
+        let (stored, tenant): (Option<String>, Option<String>) =
+            self.command(cell, &fields).await?;
         let Some(stored) = stored else {
             return Ok(None);
         };
@@ -72,8 +98,9 @@ impl Store {
         if !bool::from(stored.as_bytes().ct_eq(digest(token).as_bytes())) {
             return Ok(None);
         }
-        let () =
-            self.command(redis::cmd("EXPIRE").arg(&key).arg(SESSION_LIFETIME.as_secs())).await?;
+        let () = self
+            .command(cell, redis::cmd("EXPIRE").arg(&key).arg(SESSION_LIFETIME.as_secs()))
+            .await?;
         Ok(Some((id, tenant)))
     }
 }

@@ -62,6 +62,6 @@ impl Store {
 
     /// Lists the pools that ever had a worker.
     pub async fn pools(&self, cell: Cell) -> Result<Vec<String>, StoreError> {
-        self.command(redis::cmd("SMEMBERS").arg(keys::pools(cell))).await
+        self.command(cell, redis::cmd("SMEMBERS").arg(keys::pools(cell))).await
     }
 }

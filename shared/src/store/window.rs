@@ -9,16 +9,14 @@
 
 use std::time::Duration;
 
-use deadpool_redis::{Manager, Pool as ConnectionPool, Runtime};
-use redis::AsyncConnectionConfig;
-
-use super::{Store, StoreError, connection_info, keys};
-use crate::domain::{JobId, Pool, Priority};
+use super::topology::Route;
+use super::{Store, StoreError, keys};
+use crate::domain::{Cell, JobId, Pool, Priority};
 
 /// How long one pop waits; a dead connection is noticed soon after it, so it is short.
+///
+/// It is divided by the number of cells: a worker with one free slot goes round all of them in it.
 pub const BLOCK: Duration = Duration::from_secs(1);
-/// Silence after which the connection is given up.
-const WATCHDOG: Duration = Duration::from_millis(2_500);
 
 /// A job that may run, as popped from the window.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,71 +27,76 @@ pub struct Hint {
     pub job: JobId,
 }
 
-/// Pops the windows of some pools, high priority first.
+/// Pops the windows of some pools in one cell, high priority first.
 pub struct Popper {
-    connections: ConnectionPool,
-    held: Option<deadpool_redis::Connection>,
+    store: Store,
+    cell: Cell,
+    held: Option<(deadpool_redis::Connection, Route)>,
     windows: Vec<(String, Pool)>,
+    block: Duration,
 }
 
 impl Store {
-    /// Makes a popper for these pools of all cells.
-    ///
-    /// Errors: only if the URL is malformed; connecting is left to the first pop.
-    pub fn popper(&self, pools: &[Pool]) -> Result<Popper, StoreError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.shared.redis.call_timeout))
-            .set_response_timeout(Some(WATCHDOG));
-        let info = connection_info(&self.shared.redis.url)?;
-        let manager = Manager::new_with_config(info, config)?;
-        let connections = ConnectionPool::builder(manager)
-            .max_size(1)
-            .create_timeout(Some(self.shared.redis.call_timeout))
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|error| StoreError::Garbled(error.to_string()))?;
-        // One cell is one slot, and BZPOPMIN's keys must share it.
-        let [cell] = self.cells()[..] else {
-            return Err(StoreError::Garbled("a popper serves one cell".into()));
-        };
+    /// Makes a popper for these pools of a cell; it connects when it is first used.
+    pub fn popper(&self, cell: Cell, pools: &[Pool]) -> Popper {
         let windows = Priority::ALL
             .into_iter()
             .flat_map(|class| pools.iter().map(move |pool| (class, pool)))
             .map(|(class, pool)| (keys::ready(cell, pool, class), pool.clone()))
             .collect();
-        Ok(Popper { connections, held: None, windows })
+        let block = BLOCK / u32::from(self.shared.cells);
+        Popper { store: self.clone(), cell, held: None, windows, block }
     }
 }
 
 impl Popper {
+    /// Makes sure of a connection, so that a slot need not be held while there is none.
+    ///
+    /// Errors: the cell's node can't be reached.
+    pub async fn connect(&mut self) -> Result<(), StoreError> {
+        let topology = &self.store.shared.topology;
+        // A node that was cut off goes on answering, and has nothing to say.
+        self.held.take_if(|(_, route)| topology.has_left(self.cell, &route.node));
+        if self.held.is_none() {
+            let connect = async {
+                let route = topology.route(self.cell).await?;
+                let connection = route.node.checkout().await;
+                if connection.is_err() {
+                    topology.doubt(self.cell, &route);
+                }
+                Ok((connection?, route))
+            };
+            self.held = Some(self.store.in_time(connect).await?);
+        }
+        Ok(())
+    }
+
     /// Waits up to [`BLOCK`] for a job; `None` if there was none.
     ///
     /// Must be awaited to its end, or the popper be dropped too: on a connection that lives on the
-    /// server still pops, and the job waits for the sweep. Errors: the connection is gone or silent; the next call makes a new one.
+    /// server still pops, and the job waits for the sweep. Errors: the connection is gone or silent,
+    /// or its node holds the cell no more; the next call makes a new one.
     pub async fn pop(&mut self) -> Result<Option<Hint>, StoreError> {
-        let mut connection = match self.held.take() {
-            Some(connection) => connection,
-            None => self
-                .connections
-                .get()
-                .await
-                .map_err(|error| StoreError::Unavailable(error.into()))?,
+        self.connect().await?;
+        let Some((mut connection, route)) = self.held.take() else {
+            return Ok(None);
         };
         let mut command = redis::cmd("BZPOPMIN");
         for (window, _) in &self.windows {
             command.arg(window);
         }
-        command.arg(BLOCK.as_secs());
+        command.arg(self.block.as_secs_f64());
         let reply: redis::RedisResult<Option<(String, String, f64)>> =
             command.query_async(&mut connection).await;
         match reply {
             Ok(popped) => {
-                self.held = Some(connection);
+                self.held = Some((connection, route));
                 Ok(popped.and_then(|(window, job, _)| self.hint(&window, &job)))
             }
             Err(error) => {
                 // Close the socket, so that the server forgets the pop it may still be waiting in.
                 drop(deadpool_redis::Connection::take(connection));
+                self.store.shared.topology.doubt(self.cell, &route);
                 Err(error.into())
             }
         }

@@ -1,13 +1,21 @@
 //! A private redis-server and builders, for the tests of every crate.
 
-// A redis-server of one's own, on a unix socket in a folder that goes with it.
+// One redis-server process: started, killed, started again.
+pub mod process;
+// A Redis of one's own: one server, or a cluster if the environment says so.
 pub mod redis_server;
+// A cluster of redis-servers, with replicas where they are wanted.
+pub mod redis_cluster;
+// A master, its replica, and sentinels that watch them.
+pub mod redis_sentinel;
 // Short ways to sessions and submissions.
 pub mod builders;
 // Waiting for a condition, with an end.
 pub mod wait;
 
 pub use builders::{prompt, submission};
+pub use redis_cluster::RedisCluster;
+pub use redis_sentinel::RedisSentinel;
 pub use redis_server::RedisServer;
 pub use wait::until;
 

@@ -1,54 +1,91 @@
-//! A redis-server of one's own, on a unix socket in a folder that goes with it.
+//! A Redis of one's own: one server, or a cluster if the environment says so.
 //!
-//! Starts in about 50 ms. Killed by handle when dropped, so a failed test leaves nothing behind.
-//! `pause`, `kill` and `restart` are for tests that break it.
+//! With `TEST_REDIS=cluster` it is three masters, and everything is in one cell: whatever a
+//! test says to "the" server is said to the one that holds it, so that the same tests pass on both.
+//! `kill` and `restart` are for tests that break it.
 
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::process::Process;
+use super::redis_cluster::RedisCluster;
 use crate::domain::{Cell, JobId, Pool, Priority};
-use crate::store::operate::Durability;
 use crate::store::{QueueOptions, RedisOptions, Store, keys};
 
-/// A running redis-server.
-pub struct RedisServer {
-    child: Child,
-    folder: tempfile::TempDir,
-    settings: Vec<String>,
+/// A running Redis.
+pub enum RedisServer {
+    /// One redis-server on a unix socket.
+    Alone(Process),
+    /// Three masters.
+    Cluster(RedisCluster),
 }
 
-/// Settings of most tests: the launcher's, as far as they show.
-const SETTINGS: [&str; 8] =
-    ["--port", "0", "--save", "", "--appendonly", "yes", "--hash-max-ziplist-value", "8192"];
+/// Gives the options with which tests open stores.
+pub(super) fn options(url: String) -> RedisOptions {
+    RedisOptions { url, call_timeout: Duration::from_secs(5), ..RedisOptions::default() }
+}
 
 impl RedisServer {
     /// Starts one with AOF, as the launcher does, and waits until it answers.
     pub fn start() -> Self {
-        Self::start_with(&SETTINGS)
+        match std::env::var("TEST_REDIS").as_deref() {
+            Ok("cluster") => Self::Cluster(RedisCluster::start(3)),
+            Ok(other) => panic!("TEST_REDIS is {other:?}; it may be \"cluster\""),
+            Err(_) => Self::Alone(Process::start()),
+        }
     }
 
-    /// Starts one with these arguments (a settings file first, or options) and waits until it
-    /// answers; its folder and its socket are ours.
-    pub fn start_with(settings: &[&str]) -> Self {
-        let folder = tempfile::Builder::new().prefix("fw-").tempdir().expect("make a folder");
-        let settings: Vec<String> = settings.iter().map(|&word| word.to_owned()).collect();
-        let child = spawn(&settings, folder.path());
-        let server = Self { child, folder, settings };
-        server.wait_until_it_answers();
-        server
+    /// Starts a single one with this settings file of Redis, as far as its place is not settled here.
+    pub fn start_from(settings: &str) -> Self {
+        Self::Alone(Process::start_from(settings))
+    }
+
+    /// Gives the server that holds the one cell.
+    fn process(&self) -> &Process {
+        match self {
+            Self::Alone(process) => process,
+            Self::Cluster(cluster) => &cluster.masters[cluster.master_of(Cell::FIRST)],
+        }
+    }
+
+    fn all(&mut self) -> &mut [Process] {
+        match self {
+            Self::Alone(process) => std::slice::from_mut(process),
+            Self::Cluster(cluster) => &mut cluster.masters,
+        }
     }
 
     /// Gives its URL.
     pub fn url(&self) -> String {
-        format!("redis+unix://{}", self.socket().display())
+        match self {
+            Self::Alone(process) => process.url(),
+            Self::Cluster(cluster) => cluster.url(),
+        }
+    }
+
+    /// Gives the settings of a process that is to use it.
+    pub fn environment(&self) -> [(&'static str, String); 2] {
+        [("FRAMEWIRE_REDIS_URL", self.url()), ("FRAMEWIRE_REDIS_CELLS", "1".into())]
+    }
+
+    /// Gives the path of its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.process().socket()
+    }
+
+    /// Gives a command, or a script, as this Redis has it: a cluster's channels are sharded.
+    pub fn spoken(&self, text: &str) -> String {
+        match (self, text) {
+            (Self::Alone(_), _) => text.to_owned(),
+            (Self::Cluster(_), "publish" | "subscribe" | "unsubscribe") => format!("s{text}"),
+            (Self::Cluster(_), "NUMSUB") => "SHARDNUMSUB".into(),
+            (Self::Cluster(_), _) => text.replace("'PUBLISH'", "'SPUBLISH'"),
+        }
     }
 
     /// Gives a fresh connection for commands that only tests may give.
     pub fn connection(&self) -> redis::Connection {
-        let client = redis::Client::open(self.url()).expect("read our own URL");
-        client.get_connection().expect("connect to our own redis-server")
+        self.process().connection()
     }
 
     /// Opens a store with these bounds.
@@ -88,69 +125,24 @@ impl RedisServer {
 
     /// Gives the connection options of its stores.
     pub fn options(&self) -> RedisOptions {
-        RedisOptions {
-            url: self.url(),
-            call_timeout: Duration::from_secs(5),
-            durability: Durability::Relaxed,
-        }
+        RedisOptions { cells: Some(1), ..options(self.url()) }
     }
 
     /// Tells its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.process().pid()
     }
 
     /// Kills it at once, as a power cut would; its AOF stays.
     pub fn kill(&mut self) {
-        self.child.kill().expect("kill our own redis-server");
-        self.child.wait().expect("collect our own redis-server");
+        self.all().iter_mut().for_each(Process::kill);
     }
 
     /// Starts it again on what it left.
     pub fn restart(&mut self) {
-        self.child = spawn(&self.settings, self.folder.path());
-        self.wait_until_it_answers();
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.folder.path().join("redis.sock")
-    }
-
-    fn wait_until_it_answers(&self) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < deadline {
-            if UnixStream::connect(self.socket()).is_ok() {
-                let client = redis::Client::open(self.url()).expect("read our own URL");
-                let pong = client
-                    .get_connection()
-                    .and_then(|mut connection| redis::cmd("PING").query::<String>(&mut connection));
-                if pong.is_ok() {
-                    return;
-                }
-            }
-            std::thread::yield_now();
+        self.all().iter_mut().for_each(Process::restart);
+        if let Self::Cluster(cluster) = self {
+            cluster.until_it_serves();
         }
-        panic!("redis-server did not answer within 20 s; is it installed?");
     }
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        // It may be dead already, when a test has killed it.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-fn spawn(settings: &[String], folder: &std::path::Path) -> Child {
-    Command::new("redis-server")
-        .args(settings)
-        .arg("--unixsocket")
-        .arg(folder.join("redis.sock"))
-        .arg("--dir")
-        .arg(folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("start redis-server; install it with: apt-get install redis-server")
 }

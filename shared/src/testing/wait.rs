@@ -19,3 +19,15 @@ pub async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>)
         assert!(Instant::now() < deadline, "waited {LIMIT:?} for {what}");
     }
 }
+
+/// Waits as [`until`] does, in a test's set-up, where nothing else runs.
+pub fn until_blocking<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited {LIMIT:?} for {what}");
+        std::thread::sleep(LOOK);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use framewire_shared::domain::{Pool, SessionId, Tenant};
+use framewire_shared::domain::{Cell, Pool, SessionId, Tenant};
 use framewire_shared::store::QueueOptions;
 use framewire_shared::store::caps::{Cap, Capped};
 use framewire_shared::store::queue::Lease;
@@ -148,7 +148,7 @@ async fn the_operators_caps_outlive_the_settings_and_give_way_to_them_when_taken
     let pools = BTreeMap::from([(name, 4)]);
     world.store.set_cap(&Capped::Session, Some(7)).await.unwrap();
     world.store.set_cap(&pool(), Some(6)).await.unwrap();
-    world.store.set_default_caps(3, &pools).await.unwrap();
+    world.store.set_default_caps(Cell::FIRST, 3, &pools).await.unwrap();
     let caps = world.store.caps().await.unwrap();
     assert_eq!(
         [caps[&Capped::Session].value(), caps[&pool()].value()],
@@ -170,7 +170,7 @@ async fn the_operators_caps_outlive_the_settings_and_give_way_to_them_when_taken
     }
     world.finish(&running[2]).await;
     assert_eq!(take_all(&world).await.len(), 1, "the other session's: the first still runs three");
-    world.store.set_default_caps(3, &BTreeMap::new()).await.unwrap();
+    world.store.set_default_caps(Cell::FIRST, 3, &BTreeMap::new()).await.unwrap();
     let caps = world.store.caps().await.unwrap();
     assert_eq!(caps[&pool()].value(), None, "the settings do not name it any more");
 }

@@ -22,7 +22,7 @@ async fn failed(world: &World, session: &SessionId) -> JobId {
 }
 
 async fn letters(world: &World) -> Vec<JobId> {
-    let letters = world.store.dead_letters(100).await.unwrap();
+    let letters = world.store.dead_letters(Cell::FIRST, 100).await.unwrap();
     letters.into_iter().map(|letter| letter.job).collect()
 }
 
@@ -49,7 +49,7 @@ async fn a_letter_tells_the_operator_what_the_user_is_not_told() {
     world.slots(1).await;
     let mine = session();
     let job = failed(&world, &mine).await;
-    let [letter] = &world.store.dead_letters(10).await.unwrap()[..] else {
+    let [letter] = &world.store.dead_letters(Cell::FIRST, 10).await.unwrap()[..] else {
         panic!("not one letter");
     };
     let record = letter.record.as_ref().unwrap();
@@ -147,8 +147,8 @@ async fn a_letter_whose_record_has_expired_is_listed_and_can_be_purged() {
         .arg(format!("fw:{{c0}}:job:{job}"))
         .query(&mut world.redis.connection())
         .unwrap();
-    let letters = world.store.dead_letters(10).await.unwrap();
+    let letters = world.store.dead_letters(Cell::FIRST, 10).await.unwrap();
     assert_eq!((letters.len(), &letters[0].record), (1, &None));
     assert_eq!(world.store.purge_dead(&job, Duration::ZERO).await.unwrap(), Purged::Purged);
-    assert_eq!(world.store.dead_letters(10).await.unwrap(), []);
+    assert_eq!(world.store.dead_letters(Cell::FIRST, 10).await.unwrap(), []);
 }

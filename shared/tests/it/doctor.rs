@@ -287,7 +287,7 @@ async fn jobs_without_any_living_worker_are_wrong_and_a_pause_is_only_noted() {
 async fn what_may_be_meant_so_is_noted_and_not_wrong() {
     let ward = Ward::new().await;
     ward.break_by(
-        "SET ~weather rain; SET fw:{c9}:job:x y; HSET ~config session_cap 1; DEL ~job:@f",
+        "SET ~weather rain; SET fw:{c8}:job:x y; HSET ~config session_cap 1; DEL ~job:@f",
     );
     let report = ward.examine().await;
     let kinds: BTreeSet<_> = report

@@ -1,5 +1,6 @@
 //! What `redis.durability = "strict"` demands, and that it says what to do.
 
+use framewire_shared::domain::Cell;
 use framewire_shared::service::settings::Settings;
 use framewire_shared::store::operate::{Durability, Unfit};
 use framewire_shared::store::{QueueOptions, RedisOptions, Store};
@@ -16,7 +17,7 @@ fn set(redis: &RedisServer, name: &str, value: &str) {
 }
 
 async fn refusal(store: &Store) -> String {
-    let unfit = store.check_fitness().await.unwrap_err();
+    let unfit = store.check_fitness(Cell::FIRST).await.unwrap_err();
     assert!(matches!(unfit, Unfit::NotDurable { .. }), "{unfit:?}");
     let said = unfit.to_string();
     assert!(said.contains("redis.durability = \"strict\""), "{said}");
@@ -27,13 +28,13 @@ async fn refusal(store: &Store) -> String {
 async fn strict_refuses_a_redis_that_answers_before_it_syncs_and_names_the_remedy() {
     let redis = RedisServer::start();
     let store = strict(&redis);
-    redis.store().check_fitness().await.unwrap();
+    redis.store().check_fitness(Cell::FIRST).await.unwrap();
     let said = refusal(&store).await;
     assert!(said.contains("appendfsync is everysec"), "{said}");
     assert!(said.contains("CONFIG SET appendfsync always"), "{said}");
 
     set(&redis, "appendfsync", "always");
-    store.check_fitness().await.unwrap();
+    store.check_fitness(Cell::FIRST).await.unwrap();
 
     set(&redis, "no-appendfsync-on-rewrite", "yes");
     let said = refusal(&store).await;
@@ -42,7 +43,7 @@ async fn strict_refuses_a_redis_that_answers_before_it_syncs_and_names_the_remed
 
     set(&redis, "appendonly", "no");
     assert!(refusal(&store).await.contains("CONFIG SET appendonly yes"));
-    redis.store().check_fitness().await.unwrap();
+    redis.store().check_fitness(Cell::FIRST).await.unwrap();
 }
 
 #[tokio::test]
@@ -55,7 +56,7 @@ async fn strict_refuses_a_redis_that_does_not_let_itself_be_asked() {
         .unwrap();
     let said = refusal(&strict(&redis)).await;
     assert!(said.contains("does not let itself be asked"), "{said}");
-    redis.store().check_fitness().await.unwrap();
+    redis.store().check_fitness(Cell::FIRST).await.unwrap();
 }
 
 #[test]

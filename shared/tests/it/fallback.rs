@@ -256,9 +256,9 @@ async fn only_a_job_that_has_ended_is_deleted_and_its_letter_and_key_go_with_it(
     assert_eq!(refused, Deleted::Refused(State::Processing));
     let failure = Failure::new(ErrorCode::Permanent, "no");
     world.store.fail(&lease, &failure, None).await.unwrap();
-    assert_eq!(world.store.dead_letters(10).await.unwrap().len(), 1);
+    assert_eq!(world.store.dead_letters(Cell::FIRST, 10).await.unwrap().len(), 1);
     assert_eq!(world.store.delete(&id, &mine).await.unwrap(), Deleted::Deleted);
-    assert_eq!(world.store.dead_letters(10).await.unwrap(), []);
+    assert_eq!(world.store.dead_letters(Cell::FIRST, 10).await.unwrap(), []);
 
     let again = JobId::new(Cell::FIRST, Uuid::now_v7());
     new.id = &again;

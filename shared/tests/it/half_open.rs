@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use framewire_shared::domain::Cell;
 use framewire_shared::store::{QueueOptions, RedisOptions, Store, StoreError};
 use framewire_shared::testing::{RedisServer, until};
 
@@ -27,7 +28,7 @@ async fn a_connection_that_went_silent_is_replaced_after_the_first_call_that_not
     let folder = tempfile::tempdir().unwrap();
     let front = folder.path().join("proxy.sock");
     let listener = UnixListener::bind(&front).unwrap();
-    let back = redis.url().replace("redis+unix://", "");
+    let back = redis.socket();
     let first_is_deaf = Arc::new(AtomicBool::new(false));
     let deaf = first_is_deaf.clone();
     std::thread::spawn(move || {
@@ -47,11 +48,11 @@ async fn a_connection_that_went_silent_is_replaced_after_the_first_call_that_not
         ..redis.options()
     };
     let store = Store::open(options, QueueOptions::default()).unwrap();
-    until("the first answer", async || store.ping().await.ok()).await;
+    until("the first answer", async || store.ping(Cell::FIRST).await.ok()).await;
 
     first_is_deaf.store(true, Ordering::SeqCst);
 
-    let error = store.ping().await.unwrap_err();
+    let error = store.ping(Cell::FIRST).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
-    store.ping().await.expect("a connection that carries again");
+    store.ping(Cell::FIRST).await.expect("a connection that carries again");
 }

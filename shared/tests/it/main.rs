@@ -15,6 +15,8 @@ mod stream;
 mod sessions;
 mod outage;
 mod half_open;
+mod cluster;
+mod sentinel;
 mod blobs;
 mod doctor;
 mod dead;

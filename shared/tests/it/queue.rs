@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use framewire_shared::domain::{ErrorCode, Failure, State};
+use framewire_shared::domain::{Cell, ErrorCode, Failure, State};
 use framewire_shared::store::QueueOptions;
 use framewire_shared::store::codec::{Cancel, Completed, Failed, Noted, Retried, Submitted};
 use framewire_shared::testing::{prompt, submission};
@@ -14,7 +14,7 @@ async fn a_job_goes_from_submit_to_completed_and_leaves_every_event_in_order() {
     let world = World::new();
     let mine = session();
     world.slots(1).await;
-    let mut popper = world.store.popper(std::slice::from_ref(&world.pool)).unwrap();
+    let mut popper = world.store.popper(Cell::FIRST, std::slice::from_ref(&world.pool));
     let job = world.submit(&mine).await;
     assert_eq!(popper.pop().await.unwrap().expect("a job in the window").job, job);
     let (lease, claimed) = world.claim(&job).await.unwrap();
@@ -43,7 +43,7 @@ async fn a_failed_attempt_comes_back_after_its_delay_and_ends_as_a_dead_letter()
     let delay = Some(Duration::from_secs(5));
     let answer = world.store.fail(&lease, &busy, delay).await.unwrap();
     assert_eq!(answer, Failed::Retrying(crate::world::START_MS + 5_000));
-    let sweep = || world.store.sweep_now(framewire_shared::domain::Cell::FIRST, &world.pool);
+    let sweep = || world.store.sweep_now(Cell::FIRST, &world.pool);
     world.at(4_999);
     assert_eq!(sweep().await.unwrap().due, 0);
     assert!(world.pop().is_none(), "it came back early");
@@ -55,7 +55,7 @@ async fn a_failed_attempt_comes_back_after_its_delay_and_ends_as_a_dead_letter()
     let row = world.store.job(&job).await.unwrap().unwrap().job;
     assert_eq!((row.attempt_count, row.failure_stage), (2, Some(State::Processing)));
     assert_eq!(row.error_message.as_deref(), Some("busy"));
-    let dead = world.store.dead_letters(10).await.unwrap();
+    let dead = world.store.dead_letters(Cell::FIRST, 10).await.unwrap();
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].job, job);
     assert_eq!(world.events(&mine).await, ["queued", "started", "queued", "started", "failed"]);
@@ -90,7 +90,7 @@ async fn a_job_that_nobody_starts_in_time_fails_as_queued_with_timeout() {
     new.start_within = Some(Duration::from_secs(10));
     world.store.submit(&new).await.unwrap();
     world.at(10_000);
-    let swept = world.store.sweep_now(framewire_shared::domain::Cell::FIRST, &world.pool).await;
+    let swept = world.store.sweep_now(Cell::FIRST, &world.pool).await;
     assert_eq!(swept.unwrap().expired, 1);
     let job = world.store.job(&id).await.unwrap().unwrap().job;
     assert_eq!(job.failure_stage, Some(State::Queued));
@@ -115,8 +115,5 @@ async fn beyond_the_limits_a_submit_is_refused_whole() {
 }
 
 fn new_id() -> framewire_shared::domain::JobId {
-    framewire_shared::domain::JobId::new(
-        framewire_shared::domain::Cell::FIRST,
-        uuid::Uuid::now_v7(),
-    )
+    framewire_shared::domain::JobId::new(Cell::FIRST, uuid::Uuid::now_v7())
 }

@@ -1,6 +1,6 @@
 //! Reading a session's events: the replay, the snapshot, the tail.
 
-use framewire_shared::domain::{Cursor, Event};
+use framewire_shared::domain::{Cell, Cursor, Event};
 use framewire_shared::store::stream::Heard;
 
 use crate::world::{World, session};
@@ -70,7 +70,7 @@ async fn a_snapshot_holds_the_unfinished_jobs_and_the_position_they_reflect() {
 async fn the_tail_hears_its_sessions_and_no_others() {
     let world = World::new();
     let (mine, other) = (session(), session());
-    let (mut sink, mut stream) = world.store.tail().await.unwrap();
+    let (mut sink, mut stream) = world.store.tail(Cell::FIRST).await.unwrap();
     sink.subscribe(std::slice::from_ref(&mine)).await.unwrap();
     sink.subscribe_probe("g1").await.unwrap();
     world.submit(&other).await;
@@ -78,7 +78,7 @@ async fn the_tail_hears_its_sessions_and_no_others() {
     let Some(Heard::Event(who, text)) = stream.next().await else { panic!("no event") };
     assert_eq!(who, mine);
     assert_eq!(Event::parse(&text).unwrap().job, job.as_str());
-    world.store.probe("g1").await.unwrap();
+    world.store.probe(Cell::FIRST, "g1").await.unwrap();
     assert_eq!(stream.next().await, Some(Heard::Probe));
     let replay = world.store.replay(&mine, Some(&"0-00000000".parse().unwrap())).await.unwrap();
     assert_eq!(replay.events, [text], "the channel carries the text that the stream keeps");

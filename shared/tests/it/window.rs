@@ -22,7 +22,7 @@ async fn a_push_late_into_a_block_is_received() {
     // redis-rs gives up on a reply after 500 ms by default, and the server would still pop.
     let world = World::new();
     world.slots(1).await;
-    let mut popper = world.store.popper(std::slice::from_ref(&world.pool)).unwrap();
+    let mut popper = world.store.popper(Cell::FIRST, std::slice::from_ref(&world.pool));
     let started = tokio::time::Instant::now();
     let late = async {
         tokio::time::sleep_until(started + std::time::Duration::from_millis(900)).await;
@@ -36,7 +36,7 @@ async fn a_push_late_into_a_block_is_received() {
 async fn an_empty_block_ends_by_itself_and_the_connection_goes_on() {
     let world = World::new();
     world.slots(1).await;
-    let mut popper = world.store.popper(std::slice::from_ref(&world.pool)).unwrap();
+    let mut popper = world.store.popper(Cell::FIRST, std::slice::from_ref(&world.pool));
     assert_eq!(popper.pop().await.unwrap(), None);
     let job = world.submit(&session()).await;
     assert_eq!(popper.pop().await.unwrap().unwrap().job, job);
@@ -78,7 +78,7 @@ async fn a_slow_popper_and_the_one_it_was_offered_to_again_claim_it_once() {
 async fn a_popper_outlives_a_redis_that_goes_and_comes_back() {
     let mut world = World::new();
     world.slots(1).await;
-    let mut popper = world.store.popper(std::slice::from_ref(&world.pool)).unwrap();
+    let mut popper = world.store.popper(Cell::FIRST, std::slice::from_ref(&world.pool));
     assert_eq!(popper.pop().await.unwrap(), None);
     world.redis.kill();
     assert!(popper.pop().await.is_err());
@@ -93,9 +93,10 @@ struct Popper(Child);
 
 impl Popper {
     fn start(world: &World) -> Self {
-        let socket = world.redis.url().replace("redis+unix://", "");
         let child = Command::new("redis-cli")
-            .args(["-s", &socket, "BZPOPMIN", "fw:{c0}:ready:default:normal", "30"])
+            .arg("-s")
+            .arg(world.redis.socket())
+            .args(["BZPOPMIN", "fw:{c0}:ready:default:normal", "30"])
             .stdout(Stdio::null())
             .spawn()
             .expect("start redis-cli");

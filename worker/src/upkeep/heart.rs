@@ -2,10 +2,11 @@
 //!
 //! The sum over all living workers is a pool's capacity, and the window is never filled beyond it.
 //! A worker that is not heard of for [`LIFETIME`] counts nothing; one that drains says so at once.
+//! Each cell is told of all slots: what a cell admits for them and they can't take stays in its window.
 
 use std::time::Duration;
 
-use framewire_shared::domain::{Pool, WorkerId};
+use framewire_shared::domain::{Cell, Pool, WorkerId};
 use framewire_shared::store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
@@ -14,8 +15,10 @@ pub const LIFETIME: Duration = Duration::from_secs(5);
 /// How often it says one.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Beats for one worker.
+/// Beats for one worker in one cell.
 pub struct Heart {
+    /// Which.
+    pub cell: Cell,
     /// Where it is heard.
     pub store: Store,
     /// Whose it is.
@@ -27,7 +30,7 @@ pub struct Heart {
 }
 
 impl Heart {
-    /// Beats once, in every pool of every cell.
+    /// Beats once, in every pool.
     pub async fn tick(&self) -> Result<(), StoreError> {
         self.say(self.slots).await
     }
@@ -38,16 +41,15 @@ impl Heart {
     }
 
     async fn say(&self, slots: u32) -> Result<(), StoreError> {
-        for cell in self.store.cells() {
-            for pool in &self.pools {
-                self.store.heartbeat(cell, pool, &self.worker, slots, LIFETIME).await?;
-            }
+        for pool in &self.pools {
+            self.store.heartbeat(self.cell, pool, &self.worker, slots, LIFETIME).await?;
         }
         Ok(())
     }
 
     /// Beats until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
-        super::every(INTERVAL, stop, "the heartbeat", || self.tick()).await;
+        let role = format!("the heartbeat in {}", self.cell);
+        super::every(INTERVAL, stop, &role, || self.tick()).await;
     }
 }

@@ -1,11 +1,11 @@
 //! Has broken things mended: lapsed leases, overdue starts, due retries, popped and unclaimed jobs.
 //!
-//! Every worker calls the sweep for every pool there is, also for pools it does not serve, so a pool
+//! Every worker calls the sweep of each cell for every pool there is, also for pools it does not serve, so a pool
 //! whose last worker died is still looked after; the script lets one call through per interval.
 
 use std::time::Duration;
 
-use framewire_shared::domain::Pool;
+use framewire_shared::domain::{Cell, Pool};
 use framewire_shared::store::codec::Swept;
 use framewire_shared::store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
@@ -13,8 +13,10 @@ use tokio_util::sync::CancellationToken;
 /// How often a worker offers to sweep.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Calls the sweep.
+/// Calls the sweep of one cell.
 pub struct Sweeper {
+    /// Which.
+    pub cell: Cell,
     /// What is swept.
     pub store: Store,
 }
@@ -22,14 +24,12 @@ pub struct Sweeper {
 impl Sweeper {
     /// Sweeps every pool once, where nobody just did.
     pub async fn tick(&self) -> Result<(), StoreError> {
-        for cell in self.store.cells() {
-            for name in self.store.pools(cell).await? {
-                let Ok(pool) = name.parse::<Pool>() else {
-                    continue;
-                };
-                if let Some(swept) = self.store.sweep(cell, &pool).await? {
-                    report(&pool, swept);
-                }
+        for name in self.store.pools(self.cell).await? {
+            let Ok(pool) = name.parse::<Pool>() else {
+                continue;
+            };
+            if let Some(swept) = self.store.sweep(self.cell, &pool).await? {
+                report(self.cell, &pool, swept);
             }
         }
         Ok(())
@@ -37,14 +37,15 @@ impl Sweeper {
 
     /// Sweeps until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
-        super::every(INTERVAL, stop, "the sweep", || self.tick()).await;
+        let role = format!("the sweep in {}", self.cell);
+        super::every(INTERVAL, stop, &role, || self.tick()).await;
     }
 }
 
 /// Logs what an operator would want to know of.
-fn report(pool: &Pool, swept: Swept) {
+fn report(cell: Cell, pool: &Pool, swept: Swept) {
     let Swept { lapsed, expired, offered_again, workers_gone, .. } = swept;
     if lapsed + expired + offered_again + workers_gone > 0 {
-        tracing::warn!(%pool, lapsed, expired, offered_again, workers_gone, "swept");
+        tracing::warn!(%cell, %pool, lapsed, expired, offered_again, workers_gone, "swept");
     }
 }

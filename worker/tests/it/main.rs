@@ -3,4 +3,5 @@
 mod world;
 mod runner;
 mod process;
+mod cells;
 mod crash;

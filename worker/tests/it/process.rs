@@ -13,8 +13,11 @@ pub(crate) struct Worker(Option<Child>);
 
 impl Worker {
     pub(crate) fn start(world: &World, settings: &[(&str, &str)]) -> Self {
-        let child = command(world).envs(settings.iter().copied()).spawn().expect("start a worker");
-        Self(Some(child))
+        Self::spawn(command(world).envs(settings.iter().copied()))
+    }
+
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        Self(Some(command.spawn().expect("start a worker")))
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -39,7 +42,7 @@ impl Drop for Worker {
 fn command(world: &World) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_framewire-worker"));
     command
-        .env("FRAMEWIRE_REDIS_URL", world.redis.url())
+        .envs(world.redis.environment())
         .env("FRAMEWIRE_ARTIFACTS_PATH", world.folder.path().join("artifacts"))
         .env("FRAMEWIRE_WORKER_SLOTS", "1")
         .env("FRAMEWIRE_BUILTIN_FAULTS", "true")
@@ -139,6 +142,26 @@ async fn a_redis_that_evicts_is_refused_at_the_start_with_the_remedy() {
 }
 
 #[tokio::test]
+async fn a_worker_whose_redis_is_emptied_under_its_job_is_unharmed_and_takes_the_next() {
+    let world = World::new();
+    let worker = Worker::start(&world, &[]);
+    for forget in ["FLUSHALL", "SCRIPT FLUSH"] {
+        let running = world.submit_input(&input(20, 50)).await;
+        reaches(&world, &running, State::Generating).await;
+        redis_cli(&world, &forget.split(' ').collect::<Vec<_>>());
+        if forget == "FLUSHALL" {
+            assert_eq!(world.store.job(&running).await.unwrap(), None);
+        } else {
+            reaches(&world, &running, State::Completed).await;
+        }
+        let next = world.submit_input(&input(1, 0)).await;
+        reaches(&world, &next, State::Completed).await;
+    }
+    worker.signal(Signal::SIGTERM);
+    assert!(worker.wait().success(), "it was harmed");
+}
+
+#[tokio::test]
 async fn unknown_settings_are_refused_at_the_start() {
     let world = World::new();
     let output =
@@ -148,6 +171,6 @@ async fn unknown_settings_are_refused_at_the_start() {
 }
 
 fn redis_cli(world: &World, words: &[&str]) -> Output {
-    let socket = world.redis.url().replace("redis+unix://", "");
-    Command::new("redis-cli").args(["-s", &socket]).args(words).output().expect("run redis-cli")
+    let socket = world.redis.socket();
+    Command::new("redis-cli").arg("-s").arg(socket).args(words).output().expect("run redis-cli")
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use framewire_shared::domain::{ArtifactId, ErrorCode, Failure, MediaType, State};
+use framewire_shared::domain::{ArtifactId, Cell, ErrorCode, Failure, MediaType, State};
 use framewire_shared::store::queue::Lease;
 use framewire_shared::store::stream::Heard;
 use framewire_shared::testing::until;
@@ -20,7 +20,7 @@ const LONG: Duration = Duration::from_secs(60);
 #[tokio::test]
 async fn every_frame_is_stored_before_the_event_that_points_at_it() {
     let world = World::new();
-    let (mut sink, mut stream) = world.store.tail().await.unwrap();
+    let (mut sink, mut stream) = world.store.tail(Cell::FIRST).await.unwrap();
     sink.subscribe(std::slice::from_ref(&world.session)).await.unwrap();
     let blobs = world.blobs.clone();
     let watch = async {
@@ -114,13 +114,17 @@ async fn a_cancelled_job_stops_its_provider_and_ends_once() {
         until("the call", async || (provider.calls.load(Ordering::SeqCst) == 1).then_some(()))
             .await;
         world.store.cancel(&job, "user").await.unwrap();
-        world.keeper.tick().await.unwrap();
+        world.keeper.tick(Cell::FIRST).await.unwrap();
     };
     let (settled, ()) = tokio::join!(runner.run(job.clone(), claimed, provider.clone()), cancel);
     assert_eq!(settled, Settled::Cancelled);
     assert_eq!(provider.ended.load(Ordering::SeqCst), 1);
     assert_eq!(world.events().await, ["queued", "started", "cancelled"]);
-    assert_eq!(world.keeper.tick().await.unwrap().renewed, 0, "a settled lease is still kept");
+    assert_eq!(
+        world.keeper.tick(Cell::FIRST).await.unwrap().renewed,
+        0,
+        "a settled lease is still kept"
+    );
 }
 
 #[tokio::test]
@@ -205,7 +209,7 @@ async fn a_disk_that_takes_no_frame_is_a_temporary_failure() {
 #[tokio::test]
 async fn progress_is_told_at_most_four_times_a_second_and_the_last_step_always() {
     let world = World::new();
-    let (mut sink, mut stream) = world.store.tail().await.unwrap();
+    let (mut sink, mut stream) = world.store.tail(Cell::FIRST).await.unwrap();
     sink.subscribe(std::slice::from_ref(&world.session)).await.unwrap();
     let (job, claimed) = world.claimed(1).await;
     let steps = (1..=50).map(|step| Act::Yield(Update::Progress { step, steps: 50 }));

@@ -103,7 +103,7 @@ struct Run {
 
 impl Run {
     async fn start(slots: u32) -> Result<Self> {
-        let redis = RedisServer::start_with(&[REDIS_CONF]);
+        let redis = RedisServer::start_from(REDIS_CONF);
         redis.set_clock(START_MS);
         let store = redis.store_with_clock(QueueOptions::default());
         let pool: Pool = "default".parse().context("a pool")?;

@@ -168,7 +168,7 @@ async fn whole_worker(bench: &Bench) -> Result<()> {
 
 impl Bench {
     fn start() -> Result<Self> {
-        let redis = RedisServer::start_with(&[REDIS_CONF]);
+        let redis = RedisServer::start_from(REDIS_CONF);
         let many = 100 * JOBS as u32;
         let store = redis.store_with(QueueOptions {
             queue_max: many,
@@ -277,7 +277,7 @@ impl Bench {
         // A popper goes with its task, and its socket with it.
         let mut poppers = JoinSet::new();
         for _ in 0..POPPERS {
-            let mut popper = self.store.popper(std::slice::from_ref(&self.pool))?;
+            let mut popper = self.store.popper(Cell::FIRST, std::slice::from_ref(&self.pool));
             let (slots, settle, sender) = (slots.clone(), settle.clone(), sender.clone());
             poppers.spawn(async move {
                 let mut running = JoinSet::new();
@@ -312,7 +312,7 @@ impl Bench {
     async fn latency(&self) -> Result<String> {
         self.empty()?;
         self.slots(SLOTS).await?;
-        let (mut sink, mut stream) = self.store.tail().await?;
+        let (mut sink, mut stream) = self.store.tail(Cell::FIRST).await?;
         sink.subscribe(&self.sessions).await?;
         let jobs = (RATE * STEADY_S) as usize;
         let (mut submitted, mut took) = (HashMap::new(), Vec::new());

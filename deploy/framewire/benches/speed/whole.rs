@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use framewire_shared::domain::{Failure, MediaType, Pool, RetryPolicy, WorkerId};
+use framewire_shared::domain::{Cell, Failure, MediaType, Pool, RetryPolicy, WorkerId};
 use framewire_shared::store::Store;
 use framewire_shared::store::blobs::Blobs;
 use framewire_worker::lease_keeper::LeaseKeeper;
@@ -73,9 +73,10 @@ pub(crate) async fn drain(
     });
     let keeper = LeaseKeeper::new(store.clone(), RENEW);
     let pump = Pump {
+        cell: Cell::FIRST,
         worker: worker.clone(),
         store: store.clone(),
-        popper: store.popper(std::slice::from_ref(pool))?,
+        popper: store.popper(Cell::FIRST, std::slice::from_ref(pool)),
         runner: Arc::new(Runner {
             store: store.clone(),
             blobs: Blobs::on_disk(folder.path())?,
@@ -88,7 +89,7 @@ pub(crate) async fn drain(
     };
     let keeping = tokio::spawn({
         let last = last.clone();
-        async move { keeper.run(last).await }
+        async move { keeper.run(Cell::FIRST, last).await }
     });
     let drained = async { pump.run(last).await.join_all().await };
     tokio::time::timeout(DRAIN_TIMEOUT, drained).await.context("the worker is not done")?;

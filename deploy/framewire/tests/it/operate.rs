@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use framewire_shared::domain::{Cell, Fault, FrameInput, JobId, State};
 use framewire_shared::store::Store;
@@ -24,8 +23,7 @@ fn framewire(data: &Path, arguments: &[&str]) -> (Option<i32>, String) {
 fn store(launcher: &Launcher) -> Store {
     let options = framewire_shared::store::RedisOptions {
         url: format!("redis+unix://{}", launcher.socket().display()),
-        call_timeout: Duration::from_secs(5),
-        durability: framewire_shared::store::operate::Durability::Relaxed,
+        ..Default::default()
     };
     Store::open(options, framewire_shared::store::QueueOptions::default()).expect("our own URL")
 }

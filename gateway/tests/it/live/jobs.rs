@@ -198,7 +198,8 @@ async fn a_session_without_queued_jobs_is_not_asked_for_until_it_has_one_again()
     let (at, retry_at) = (1_000_u64, 3_601_000_u64);
     let event = format!("- - queued {id}\n{{\"at\":{at},\"retry_at\":{retry_at}}}");
     let channel = super::world::key("stream", &session);
-    world.run(&["PUBLISH", &channel, &event]);
+    let publish = world.redis.spoken("publish");
+    world.run(&[&publish, &channel, &event]);
     let mut kinds = vec![reader.next().await.event, reader.next().await.event];
     kinds.sort();
     assert_eq!(kinds, ["cancelled", "queued"]);

@@ -1,9 +1,11 @@
 //! Seats and subscriptions: what the hub promises the tail and the readers, without Redis.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use framewire_gateway::live::hub::{Hub, Limits, Purpose, Seat};
 use framewire_gateway::live::reader::Taken;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::world::session;
@@ -11,8 +13,12 @@ use super::world::session;
 const LINGER: Duration = Duration::from_secs(10);
 const EVENT: &str = "1-aaaaaaaa - queued j\n{\"v\":1}";
 
-fn hub() -> std::sync::Arc<Hub> {
-    Hub::new(Limits { per_session_max: 8, readers_max: 100, linger: LINGER })
+fn hub() -> Arc<Hub> {
+    hub_with(8, &Arc::new(Semaphore::new(100)))
+}
+
+fn hub_with(per_session_max: usize, seats: &Arc<Semaphore>) -> Arc<Hub> {
+    Hub::new(Limits { per_session_max, seats: seats.clone(), linger: LINGER })
 }
 
 /// Gives the generation that a reader finds, if that is what it finds.
@@ -105,12 +111,13 @@ fn streams_and_waiting_requests_have_limits_of_their_own() {
     let waits: Vec<_> = (0..8).map(|_| hub.sit(&session, Purpose::Wait).unwrap()).collect();
     assert!(hub.sit(&session, Purpose::Wait).is_err());
     drop((streams, waits));
-    assert_eq!(hub.readers(), 0);
+    assert!(hub.sit(&session, Purpose::Stream).is_ok());
 }
 
 #[test]
 fn seats_taken_and_left_by_many_threads_all_come_back() {
-    let hub = Hub::new(Limits { per_session_max: 4, readers_max: 20, linger: LINGER });
+    let seats = Arc::new(Semaphore::new(20));
+    let hub = hub_with(4, &seats);
     let sessions: Vec<_> = (0..8).map(|_| session()).collect();
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -123,7 +130,7 @@ fn seats_taken_and_left_by_many_threads_all_come_back() {
             });
         }
     });
-    assert_eq!(hub.readers(), 0);
+    assert_eq!(seats.available_permits(), 20);
     for session in &sessions {
         let seats: Vec<_> = (0..4).map(|_| hub.sit(session, Purpose::Stream)).collect();
         assert!(seats.iter().all(Result::is_ok));

@@ -72,11 +72,7 @@ impl World {
 
     /// Opens a store that gives up soon.
     pub(crate) fn store(&self) -> Store {
-        let options = RedisOptions {
-            url: self.redis.url(),
-            call_timeout: Duration::from_secs(2),
-            durability: framewire_shared::store::operate::Durability::Relaxed,
-        };
+        let options = RedisOptions { call_timeout: Duration::from_secs(2), ..self.redis.options() };
         Store::open(options, framewire_shared::store::QueueOptions::default()).unwrap()
     }
 
@@ -97,13 +93,17 @@ impl World {
     pub(crate) fn append_unheard(&mut self, session: &SessionId, kind: &str, job: &str, v: u64) {
         let mute = PRELUDE.replace("redis.call('PUBLISH', stream, event) --@publish", "");
         assert_ne!(mute, PRELUDE, "the prelude's publish line has changed");
-        self.wire.eval(&mute, EMIT, &[session.as_str(), job, kind, &v.to_string(), "{}"]);
+        self.wire.eval(
+            &self.redis.spoken(&mute),
+            EMIT,
+            &[session.as_str(), job, kind, &v.to_string(), "{}"],
+        );
     }
 
     /// Publishes an ephemeral event.
     pub(crate) fn whisper(&mut self, session: &SessionId, kind: &str, job: &str, v: u64) {
         let arguments = [session.as_str(), job, kind, &v.to_string(), "{}"];
-        self.wire.eval(PRELUDE, &EMIT.replace("emit", "whisper"), &arguments);
+        self.wire.eval(&self.redis.spoken(PRELUDE), &EMIT.replace("emit", "whisper"), &arguments);
     }
 
     /// Tells the head of a session's stream.
@@ -119,6 +119,7 @@ impl World {
 
     /// Counts how often Redis was given a command since it started.
     pub(crate) fn calls(&mut self, command: &str) -> u64 {
+        let command = self.redis.spoken(command);
         let stats = self.run(&["INFO", "commandstats"]).concat();
         let found = stats.split(&format!("cmdstat_{command}:calls=")).nth(1);
         let count = found.and_then(|rest| rest.split(',').next());
@@ -276,13 +277,15 @@ impl Frame {
 }
 
 /// A connection that speaks RESP, for what only tests may do.
-pub(crate) struct Wire(BufReader<UnixStream>);
+pub(crate) struct Wire {
+    stream: BufReader<UnixStream>,
+    prelude: String,
+}
 
 impl Wire {
     pub(crate) fn connect(redis: &RedisServer) -> Self {
-        let url = redis.url();
-        let path = url.strip_prefix("redis+unix://").unwrap();
-        Self(BufReader::new(UnixStream::connect(path).unwrap()))
+        let stream = BufReader::new(UnixStream::connect(redis.socket()).unwrap());
+        Self { stream, prelude: redis.spoken(PRELUDE) }
     }
 
     /// Appends an event with a body of its own, and publishes it.
@@ -294,7 +297,8 @@ impl Wire {
         v: u64,
         body: &str,
     ) {
-        self.eval(PRELUDE, EMIT, &[session.as_str(), job, kind, &v.to_string(), body]);
+        let prelude = self.prelude.clone();
+        self.eval(&prelude, EMIT, &[session.as_str(), job, kind, &v.to_string(), body]);
     }
 
     fn eval(&mut self, prelude: &str, call: &str, arguments: &[&str]) {
@@ -312,7 +316,7 @@ impl Wire {
         for word in words {
             request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
         }
-        self.0.get_mut().write_all(request.as_bytes()).unwrap();
+        self.stream.get_mut().write_all(request.as_bytes()).unwrap();
         let mut reply = Vec::new();
         self.read(&mut reply);
         reply
@@ -320,14 +324,14 @@ impl Wire {
 
     fn read(&mut self, reply: &mut Vec<String>) {
         let mut line = String::new();
-        self.0.read_line(&mut line).unwrap();
+        self.stream.read_line(&mut line).unwrap();
         let (kind, rest) = line.trim_end().split_at(1);
         match kind {
             "+" | ":" => reply.push(rest.to_owned()),
             "$" if rest == "-1" => reply.push(String::new()),
             "$" => {
                 let mut text = vec![0; rest.parse::<usize>().unwrap() + 2];
-                self.0.read_exact(&mut text).unwrap();
+                self.stream.read_exact(&mut text).unwrap();
                 text.truncate(text.len() - 2);
                 reply.push(String::from_utf8(text).unwrap());
             }

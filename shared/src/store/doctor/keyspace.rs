@@ -51,21 +51,23 @@ impl Keyspace {
 }
 
 impl Store {
-    /// Walks over all keys of ours, cell by cell.
+    /// Walks over all keys of ours on the node that holds these cells.
     pub(super) async fn scan(
         &self,
+        cells: &[Cell],
         bounds: Bounds,
         report: &mut Report,
     ) -> Result<Vec<(Cell, Keyspace)>, StoreError> {
         let mut found: Vec<(Cell, Keyspace)> =
-            self.cells().into_iter().map(|cell| (cell, Keyspace::default())).collect();
+            cells.iter().map(|&cell| (cell, Keyspace::default())).collect();
+        let any = cells.first().copied().unwrap_or(Cell::FIRST);
         let mut cursor = 0_u64;
         loop {
             let mut scan = redis::cmd("SCAN");
             scan.arg(cursor).arg("MATCH").arg(format!("{}*", keys::PREFIX));
             let (next, names): (u64, Vec<Vec<u8>>) =
-                self.command(scan.arg("COUNT").arg(STEP)).await?;
-            let kinds = self.kinds(&names).await?;
+                self.command(any, scan.arg("COUNT").arg(STEP)).await?;
+            let kinds = self.kinds(any, &names).await?;
             for (name, kind) in names.iter().zip(kinds) {
                 report.keys += 1;
                 sort(&String::from_utf8_lossy(name), &kind, &mut found, report);
@@ -86,7 +88,7 @@ impl Store {
         Ok(found)
     }
 
-    async fn kinds(&self, names: &[Vec<u8>]) -> Result<Vec<String>, StoreError> {
+    async fn kinds(&self, any: Cell, names: &[Vec<u8>]) -> Result<Vec<String>, StoreError> {
         if names.is_empty() {
             return Ok(Vec::new());
         }
@@ -94,8 +96,7 @@ impl Store {
         for name in names {
             pipeline.cmd("TYPE").arg(name);
         }
-        let mut connection = self.connection.clone();
-        self.in_time(pipeline.query_async(&mut connection)).await
+        self.pipeline(any, &pipeline).await
     }
 
     /// Reads whom the structures name: jobs, and the sessions that have a turn.
@@ -137,7 +138,7 @@ impl Store {
         } else {
             command.arg(max);
         }
-        match self.command(&command).await {
+        match self.command(cell, &command).await {
             Err(StoreError::Refused(_) | StoreError::Garbled(_)) => Ok(Vec::new()),
             answer => answer,
         }

@@ -169,17 +169,54 @@ impl Report {
 impl Store {
     /// Looks at everything and says what is wrong. Reads only; may be called at any time.
     ///
-    /// Errors: when Redis can't be asked; what was found until then is lost.
+    /// A node that can't be asked is a finding. Errors: when none can; what was found is lost then.
     pub async fn examine(&self, bounds: Bounds) -> Result<Report, StoreError> {
         let mut report = Report::default();
-        self.examine_server(&mut report).await?;
-        for (cell, mut keyspace) in self.scan(bounds, &mut report).await? {
-            self.read_members(cell, &mut keyspace, bounds, &mut report).await?;
-            self.examine_pools(cell, &keyspace, &mut report).await?;
-            self.examine_sessions(cell, &keyspace, bounds, &mut report).await?;
-            self.examine_jobs(cell, &keyspace, bounds, &mut report).await?;
+        let (nodes, mut lost) = self.nodes().await;
+        let (mut seen, several) = (false, nodes.len() + lost.len() > 1);
+        for (name, cells) in nodes {
+            let name = if several { format!(" at {name}") } else { String::new() };
+            match self.examine_node(&name, &cells, bounds, &mut report).await {
+                Ok(()) => seen = true,
+                Err(error @ StoreError::Unavailable(_)) => lost.push((cells, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        for (cells, error) in lost {
+            if !seen {
+                return Err(error);
+            }
+            let cells: Vec<String> = cells.iter().map(Cell::to_string).collect();
+            let what = format!("the node of {} does not answer", cells.join(", "));
+            report.add(
+                Finding::wrong("unreachable", what)
+                    .means("the sessions of these cells stand still; nothing of them was looked at")
+                    .advise("restart it, or promote a replica of it"),
+            );
         }
         Ok(report)
+    }
+
+    async fn examine_node(
+        &self,
+        name: &str,
+        cells: &[Cell],
+        bounds: Bounds,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        for &cell in cells.iter().take(1) {
+            self.examine_server(cell, name, report).await?;
+        }
+        if cells.contains(&Cell::FIRST) {
+            self.examine_cells(report).await?;
+        }
+        for (cell, mut keyspace) in self.scan(cells, bounds, report).await? {
+            self.read_members(cell, &mut keyspace, bounds, report).await?;
+            self.examine_pools(cell, &keyspace, report).await?;
+            self.examine_sessions(cell, &keyspace, bounds, report).await?;
+            self.examine_jobs(cell, &keyspace, bounds, report).await?;
+        }
+        Ok(())
     }
 }
 

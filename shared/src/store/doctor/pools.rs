@@ -100,7 +100,12 @@ impl Store {
             } else {
                 first.clone()
             };
-            judge(cell, pool, &first, &second, report);
+            // The same pool is in every cell.
+            let place = match self.shared.cells {
+                1 => String::new(),
+                _ => format!(" in {cell}"),
+            };
+            judge(cell, pool, &first, &second, report, &place);
         }
         Ok(())
     }
@@ -111,11 +116,11 @@ impl Store {
     }
 }
 
-fn judge(cell: Cell, pool: &str, first: &Look, look: &Look, report: &mut Report) {
+fn judge(cell: Cell, pool: &str, first: &Look, look: &Look, report: &mut Report, place: &str) {
     let mut findings = Vec::new();
     let oldest = look.oldest.map(|at| span(look.now.saturating_sub(at)));
     let summary = format!(
-        "pool {pool}: {} with {}; {} run, {} wait{}, {} delayed",
+        "pool {pool}{place}: {} with {}; {} run, {} wait{}, {} delayed",
         count(look.workers, "worker", "workers"),
         count(look.slots, "slot", "slots"),
         look.running,
@@ -233,7 +238,7 @@ mod tests {
 
     fn told(first: &Look, second: &Look) -> Vec<Finding> {
         let mut report = Report::default();
-        judge(Cell::FIRST, "default", first, second, &mut report);
+        judge(Cell::FIRST, "default", first, second, &mut report, "");
         report.findings.drain(1..).collect()
     }
 

@@ -1,8 +1,9 @@
-//! The server itself: whether it may be trusted with jobs, and whether it will be tomorrow.
+//! The servers themselves: whether they may be trusted with jobs, and whether they will be tomorrow.
 
-use super::super::operate::{Durability, Facts};
-use super::super::{Store, StoreError};
-use super::{Finding, Report};
+use super::super::operate::{Durability, Facts, VERSION_MIN};
+use super::super::{Store, StoreError, keys};
+use super::{Finding, Report, key};
+use crate::domain::Cell;
 
 /// Share of its memory limit from which submits will soon be refused, in percent.
 const NEARLY_FULL: u64 = 90;
@@ -10,9 +11,15 @@ const NEARLY_FULL: u64 = 90;
 const FILLING: u64 = 75;
 
 impl Store {
-    pub(super) async fn examine_server(&self, report: &mut Report) -> Result<(), StoreError> {
-        let facts = self.facts().await?;
-        let appendfsync = self.setting("appendfsync").await?;
+    /// Looks at the node that holds a cell; `name` tells it from others, where there are any.
+    pub(super) async fn examine_server(
+        &self,
+        cell: Cell,
+        name: &str,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        let facts = self.facts(cell).await?;
+        let appendfsync = self.setting(cell, "appendfsync").await?;
         let mut wrong = Vec::new();
         check_policy(&facts, &mut wrong);
         check_aof(&facts, &mut wrong);
@@ -20,14 +27,14 @@ impl Store {
             wrong.push(finding);
         }
         if self.shared.redis.durability == Durability::Strict
-            && let Err(unfit) = self.check_durability(&facts).await
+            && let Err(unfit) = self.check_durability(cell, &facts).await
         {
             wrong.push(Finding::wrong("durability", unfit.to_string()));
         }
         report.add(Finding::ok(
             "server",
             format!(
-                "redis {}, {}, {}, {} used, {}",
+                "redis {}{name}, {}, {}, {} used, {}",
                 facts.text("redis_version"),
                 facts.text("maxmemory_policy"),
                 match (facts.text("aof_enabled"), appendfsync) {
@@ -42,7 +49,30 @@ impl Store {
                 },
             ),
         ));
-        wrong.into_iter().for_each(|finding| report.add(finding));
+        for mut finding in wrong {
+            finding.what.push_str(name);
+            report.add(finding);
+        }
+        Ok(())
+    }
+
+    /// Compares the number of cells that was recorded with ours.
+    pub(super) async fn examine_cells(&self, report: &mut Report) -> Result<(), StoreError> {
+        let mut recorded = redis::cmd("HGET");
+        recorded.arg(keys::config(Cell::FIRST)).arg("cells");
+        let recorded: Option<String> = self.command(Cell::FIRST, &recorded).await?;
+        let ours = self.shared.cells.to_string();
+        if let Some(recorded) = recorded.filter(|recorded| *recorded != ours) {
+            let what = format!(
+                "{} says {recorded} cells, redis.cells is {ours} here",
+                key(Cell::FIRST, "config")
+            );
+            report.add(
+                Finding::wrong("cells", what)
+                    .means("a part of the keys is looked at by nobody who is set up like this")
+                    .advise(format!("set redis.cells = {recorded}")),
+            );
+        }
         Ok(())
     }
 }
@@ -57,7 +87,7 @@ fn check_policy(facts: &Facts, wrong: &mut Vec<Finding>) {
                 .mend("CONFIG SET maxmemory-policy noeviction"),
         );
     }
-    if facts.version() < (7, 0) {
+    if facts.version() < VERSION_MIN {
         let what = format!("Redis {} is too old", facts.text("redis_version"));
         wrong.push(Finding::wrong("version", what).advise("install 7.0 or newer"));
     }
