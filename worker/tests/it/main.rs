@@ -4,3 +4,4 @@ mod world;
 mod runner;
 mod process;
 mod crash;
+mod comfyui;

@@ -358,9 +358,7 @@ impl State {
                 ok(json!({"system": {"os": "posix", "comfyui_version": "0.3.75"}, "devices": []}))
             }
             ("GET", "/queue") => {
-                let ticket = |(id, client): &(String, String)| {
-                    json!([1, id, {"1": {"inputs": {}}}, {"client_id": client}, ["9"]])
-                };
+                let ticket = |(id, client): &(String, String)| json!([1, id, {"1": {"inputs": {}}}, {"client_id": client}, ["9"]]);
                 let running: Vec<Value> = self.running.iter().map(ticket).collect();
                 let pending: Vec<Value> = self.pending.iter().map(ticket).collect();
                 ok(json!({"queue_running": running, "queue_pending": pending}))
@@ -441,27 +439,19 @@ fn query(path: &str, name: &str) -> String {
 }
 
 async fn connection(mut stream: TcpStream, state: &Mutex<State>, base: &str) {
-    let mut peeked = [0; 16];
-    let upgrade = format!("GET {base}/ws?");
-    let mut length = 0;
     // The first bytes come together: both clients write a head at once.
-    while length == 0 {
-        length = match stream.peek(&mut peeked[..upgrade.len().min(16)]).await {
-            Ok(0) | Err(_) => return,
-            Ok(length) => length,
-        };
-    }
-    let trap = if peeked[..length] == upgrade.as_bytes()[..length] && !is_trapped(state, "/ws") {
+    let upgrade = format!("GET {base}/ws?").into_bytes();
+    let mut peeked = vec![0; upgrade.len()];
+    let Ok(length) = stream.peek(&mut peeked).await else { return };
+    let is_socket = length == upgrade.len() && peeked == upgrade;
+    if is_socket && !is_trapped(&state.lock().unwrap(), "/ws") {
         return socket(stream, state, base).await;
-    } else {
-        None::<Answer>
-    };
+    }
     let Some(asked) = request(&mut stream, base).await else { return };
     let answer = {
         let mut state = state.lock().unwrap();
         state.asked.push(asked.clone());
-        let trap = trap.or_else(|| sprung(&mut state, &asked.path));
-        match trap {
+        match sprung(&mut state, &asked.path) {
             Some(Answer::DoneButCut) => {
                 state.answer(&asked);
                 Answer::DoneButCut
@@ -473,12 +463,13 @@ async fn connection(mut stream: TcpStream, state: &Mutex<State>, base: &str) {
     reply(&mut stream, answer).await;
 }
 
-fn is_trapped(state: &Mutex<State>, path: &str) -> bool {
-    state.lock().unwrap().traps.iter().any(|(prefix, _, left)| path.starts_with(prefix) && *left > 0)
+fn is_trapped(state: &State, path: &str) -> bool {
+    state.traps.iter().any(|(prefix, _, left)| path.starts_with(prefix) && *left > 0)
 }
 
 fn sprung(state: &mut State, path: &str) -> Option<Answer> {
-    let meant = state.traps.iter_mut().find(|(prefix, _, left)| path.starts_with(&**prefix) && *left > 0);
+    let meant =
+        state.traps.iter_mut().find(|(prefix, _, left)| path.starts_with(&**prefix) && *left > 0);
     meant.map(|(_, answer, left)| {
         *left -= 1;
         answer.clone()
@@ -573,10 +564,12 @@ async fn socket(stream: TcpStream, state: &Mutex<State>, base: &str) {
     let mut is_first = true;
     loop {
         tokio::select! {
-            frame = frames.recv() => match frame {
-                Some(frame) if stream.send(frame).await.is_ok() => {}
-                _ => break,
-            },
+            frame = frames.recv() => {
+                let Some(frame) = frame else { break };
+                if stream.send(frame).await.is_err() {
+                    break;
+                }
+            }
             heard = stream.next() => match heard {
                 Some(Ok(Message::Text(text))) => {
                     // Flags count only in the first frame of a client.
