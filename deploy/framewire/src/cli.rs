@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::chaos::{self, ChaosArgs};
+use crate::check_workflow::{self, CheckWorkflowArgs};
 use crate::console;
 use crate::dead::{self, DeadArgs};
 use crate::doctor::{self, DoctorArgs};
@@ -22,6 +23,8 @@ enum Command {
     Doctor(DoctorArgs),
     /// Lists, shows, retries and purges failed jobs.
     Dead(DeadArgs),
+    /// Says whether a ComfyUI workflow can be used, and what of it a server lacks; draws nothing.
+    CheckWorkflow(CheckWorkflowArgs),
     /// Kills everything that can be killed, for a while, and checks that no promise was broken.
     Chaos(ChaosArgs),
     #[command(hide = true)]
@@ -37,6 +40,7 @@ pub(crate) async fn run() -> ExitCode {
         },
         Command::Doctor(args) => doctor::doctor(&args).await,
         Command::Dead(args) => dead::dead(&args).await,
+        Command::CheckWorkflow(args) => check_workflow::check_workflow(&args).await,
         Command::Chaos(args) => match Box::pin(chaos::chaos(args)).await {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,

@@ -32,6 +32,8 @@ mod operate;
 mod doctor;
 /// `framewire dead`: the failed jobs that are kept.
 mod dead;
+/// `framewire check-workflow`: what a ComfyUI workflow lacks.
+mod check_workflow;
 /// `framewire chaos`: kills, cuts, and a verdict.
 mod chaos;
 /// What is shown when everything runs.

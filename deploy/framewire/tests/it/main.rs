@@ -22,5 +22,7 @@ mod refusal;
 mod tidy;
 /// The operator's commands.
 mod operate;
+/// A ComfyUI workflow before it is used.
+mod check_workflow;
 /// Everything at once, in small.
 mod chaos;

@@ -482,7 +482,9 @@ async fn request(stream: &mut TcpStream, base: &str) -> Option<Asked> {
         if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
             break at;
         }
-        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+        // What is no method is the beginning of TLS.
+        let read = stream.read_buf(&mut bytes).await.ok()?;
+        if read == 0 || !bytes[0].is_ascii_alphabetic() {
             return None;
         }
     };
