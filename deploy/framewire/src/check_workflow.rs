@@ -8,9 +8,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use framewire_worker::provider::comfyui::template::Place;
 use framewire_worker::provider::comfyui::{
-    Client, ClientError, Marks, Slot, Template, TemplateError,
+    Client, ClientError, Marks, Place, Slot, Template, TemplateError,
 };
 use reqwest::Url;
 

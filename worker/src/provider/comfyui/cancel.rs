@@ -74,12 +74,8 @@ impl Drop for Claim {
             (self.client.clone(), std::mem::take(&mut self.prompt_id), self.looks);
         let stop = async move {
             match timeout(CANCEL_LIMIT, stop(&client, &id, looks)).await {
-                Ok(Ok(())) => tracing::debug!(prompt = %id, "the prompt is stopped"),
-                Ok(Err(failure)) => {
-                    let detail = failure.detail;
-                    tracing::warn!(prompt = %id, "the prompt may go on at the server: {detail}");
-                }
-                Err(_) => tracing::warn!(prompt = %id, "the prompt goes on at the server"),
+                Ok(()) => tracing::debug!(prompt = %id, "the prompt is stopped"),
+                Err(_) => tracing::warn!(prompt = %id, "the prompt may go on at the server"),
             }
         };
         self.tasks.spawn_on(stop, &runtime);
@@ -87,21 +83,27 @@ impl Drop for Claim {
 }
 
 /// Deletes, interrupts and looks until the prompt is in no queue.
-async fn stop(client: &Client, id: &str, looks: u32) -> Result<(), Failure> {
+async fn stop(client: &Client, id: &str, looks: u32) {
     let mut missed = 0;
-    loop {
-        client.delete(id).await?;
-        match client.queued(id).await? {
-            // By name and only while it runs: a server that knows no names stops whatever runs.
-            Queued::Running => client.interrupt(id).await?,
-            Queued::Waiting => {}
-            Queued::Gone => {
-                missed += 1;
-                if missed >= looks {
-                    return Ok(());
-                }
-            }
+    while missed < looks {
+        match push(client, id).await {
+            Ok(Queued::Gone) => missed += 1,
+            Ok(_) => missed = 0,
+            Err(failure) => tracing::debug!(prompt = %id, "not stopped yet: {}", failure.detail),
         }
-        sleep(CANCEL_PAUSE).await;
+        if missed < looks {
+            sleep(CANCEL_PAUSE).await;
+        }
     }
+}
+
+/// Takes the prompt out of the queue, or interrupts it; gives where it was found.
+async fn push(client: &Client, id: &str) -> Result<Queued, Failure> {
+    client.delete(id).await?;
+    let found = client.queued(id).await?;
+    if found == Queued::Running {
+        // By name and only while it runs: a server that knows no names stops whatever runs.
+        client.interrupt(id).await?;
+    }
+    Ok(found)
 }

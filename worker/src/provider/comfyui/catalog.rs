@@ -77,7 +77,7 @@ impl Catalog {
                 continue;
             };
             let inputs = &node["inputs"];
-            for (input, _) in &class.input.required {
+            for input in class.input.required.keys() {
                 if inputs.get(input).is_none() {
                     fault(format!("its input {input} is missing"));
                 }

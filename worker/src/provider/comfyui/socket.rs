@@ -72,6 +72,8 @@ impl Socket {
             stream.send(Message::text(FEATURES)).await?;
             Ok::<_, SocketError>(stream)
         };
+        // On the heap: a handshake with TLS is larger than all that waits for it.
+        let opened = Box::pin(opened);
         let slow = |_| SocketError::Io(std::io::ErrorKind::TimedOut.into());
         let stream = timeout(CONNECT_TIMEOUT, opened).await.map_err(slow)??;
         Ok(Self { stream, ear: Ear::new(prompt_id) })

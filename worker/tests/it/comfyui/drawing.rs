@@ -8,7 +8,7 @@ use framewire_worker::provider::{Picture, Provider, Update};
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
-use super::server::{Answer, Comfy};
+use super::server::{Answer, Asked, Comfy};
 use super::*;
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn each_frame_is_a_prompt_of_its_own_with_the_next_seed() {
     server.runs_at_once(png());
     let updates = draw(&provider(&server), call(3)).end().await.unwrap();
     assert_eq!(frames(&updates), [(0, 7), (1, 8), (2, 9)]);
-    let prompts: Vec<Value> = server.asked("POST /prompt").iter().map(|it| it.json()).collect();
+    let prompts: Vec<Value> = server.asked("POST /prompt").iter().map(Asked::json).collect();
     let seeds: Vec<&Value> =
         prompts.iter().map(|it| &it["prompt"]["3"]["inputs"]["seed"]).collect();
     assert_eq!(seeds, [7, 8, 9]);

@@ -535,7 +535,6 @@ async fn reply(stream: &mut TcpStream, answer: Answer) {
     drop(stream.write_all(&[head.as_bytes(), &body].concat()).await);
 }
 
-#[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
 async fn socket(stream: TcpStream, state: &Mutex<State>, base: &str) {
     let mut asked = None;
     let note = |request: &Upgrade, response: Response| {
