@@ -43,25 +43,29 @@ async fn a_job_is_told_step_by_step_and_its_picture_comes_without_the_workflow()
 }
 
 #[tokio::test]
-async fn the_checkpoint_is_kept_before_the_prompt_is_submitted() {
+async fn nothing_is_asked_of_the_server_before_the_checkpoint_is_taken() {
     let server = Comfy::start("").await;
-    let (sender, mut updates) = mpsc::channel(16);
-    let kept = Arc::new(Mutex::new(Vec::new()));
-    let known = Arc::new(Mutex::new(None));
-    let (at_prompt, of_prompt) = (kept.clone(), known.clone());
-    server.on_prompt(move || *of_prompt.lock().unwrap() = Some(at_prompt.lock().unwrap().clone()));
     server.runs_at_once(png());
     let comfy = provider(&server);
-    let keep = async {
+    let (sender, mut updates) = mpsc::channel(16);
+    let take = async {
         until("the checkpoint", async || (!updates.is_empty()).then_some(())).await;
-        while let Some(update) = updates.recv().await {
-            kept.lock().unwrap().extend(checkpoints(&[update]));
+        // The server hears of us, and so would have heard of a submission.
+        for _ in 0..5 {
+            comfy.health().await.unwrap();
         }
+        assert_eq!(server.asked("").len(), 5, "{:?}", server.asked(""));
+        let mut seen = Vec::new();
+        while let Some(update) = updates.recv().await {
+            seen.push(update);
+        }
+        seen
     };
-    let (result, ()) = tokio::join!(comfy.generate(call(1), sender), keep);
+    let (result, seen) = tokio::join!(comfy.generate(call(1), sender), take);
     result.unwrap();
+    assert!(matches!(&seen[0], Update::Checkpoint(_)));
     let id = server.asked("POST /prompt")[0].json()["prompt_id"].as_str().unwrap().to_owned();
-    assert_eq!(known.lock().unwrap().take(), Some(vec![id]));
+    assert_eq!(checkpoints(&seen), [id]);
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ async fn a_submission_that_was_under_way_at_the_stop_is_taken_back_when_it_arriv
     let asked = async || server.asked("POST /prompt").first().cloned();
     let id = until("the submission", asked).await.json()["prompt_id"].as_str().unwrap().to_owned();
     leave(drawing, Leave::Dropped).await;
-    until("the first delete", async || server.asked("POST /queue").first().cloned()).await;
+    until("a look at the queue", async || server.asked("GET /queue").first().cloned()).await;
     server.queue(&id, &id);
     server.gone(&id).await;
 }

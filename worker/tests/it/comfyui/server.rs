@@ -55,8 +55,6 @@ struct Socket {
     wants_metadata: bool,
 }
 
-type Hook = Box<dyn FnMut() + Send>;
-
 #[derive(Default)]
 struct State {
     asked: Vec<Asked>,
@@ -75,7 +73,6 @@ struct State {
     history_late: u32,
     own_ids: bool,
     runs_at_once: Option<Vec<u8>>,
-    on_prompt: Option<Hook>,
     prompts: u32,
 }
 
@@ -145,10 +142,6 @@ impl Comfy {
     /// Runs every prompt to its end as it comes, with this picture.
     pub(crate) fn runs_at_once(&self, picture: Vec<u8>) {
         self.state().runs_at_once = Some(picture);
-    }
-
-    pub(crate) fn on_prompt(&self, hook: impl FnMut() + Send + 'static) {
-        self.state().on_prompt = Some(Box::new(hook));
     }
 
     pub(crate) fn open_connections(&self) -> usize {
@@ -411,9 +404,6 @@ impl State {
     }
 
     fn prompt(&mut self, asked: &Asked) -> Answer {
-        if let Some(hook) = &mut self.on_prompt {
-            hook();
-        }
         let json = asked.json();
         self.prompts += 1;
         let chosen = json["prompt_id"].as_str().unwrap_or_default().to_owned();
