@@ -149,6 +149,7 @@ async fn pictures_to_start_from_are_loaded_under_the_name_that_the_server_gave()
 #[tokio::test]
 async fn what_the_workflow_has_no_slot_for_is_refused_before_the_server_is_asked() {
     let server = Comfy::start("").await;
+    server.runs_at_once(png());
     let mut plain = workflow();
     plain["3"]["inputs"]["negative"] = json!(["6", 0]);
     let with = |workflow: Value| {
