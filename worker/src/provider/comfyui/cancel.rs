@@ -45,7 +45,7 @@ impl Claim {
         }
     }
 
-    /// Claims a prompt that the server has, or has told to be refused.
+    /// Claims a prompt that the server is known to have taken.
     pub(super) fn of_submitted(client: &Client, tasks: &TaskTracker, prompt_id: &str) -> Self {
         let mut claim = Self::before_submitting(client, tasks, prompt_id);
         claim.looks = 1;

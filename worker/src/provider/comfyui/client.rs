@@ -89,6 +89,14 @@ pub(super) enum Queued {
     Gone,
 }
 
+/// Where the server has a prompt.
+#[derive(Debug)]
+pub(super) enum Found {
+    Ended(Entry),
+    Queued,
+    Nowhere,
+}
+
 /// What became of `POST /prompt`.
 #[derive(Debug)]
 pub(super) enum Submission {
@@ -181,7 +189,7 @@ impl Client {
     }
 
     /// Asks what became of a prompt; `None` while it is not finished, and for unknown ones.
-    pub(super) async fn history(&self, id: &str) -> Result<Option<Entry>, Failure> {
+    async fn history(&self, id: &str) -> Result<Option<Entry>, Failure> {
         let request = self.request(Method::GET, &format!("history/{id}")).timeout(LOOK_TIMEOUT);
         let mut entries: std::collections::BTreeMap<String, Entry> =
             json(request, RECORD_BYTES_MAX).await?;
@@ -213,9 +221,18 @@ impl Client {
         })
     }
 
-    /// Asks whether the server has a prompt, whatever became of it.
-    pub(super) async fn has(&self, id: &str) -> Result<bool, Failure> {
-        Ok(self.history(id).await?.is_some() || self.queued(id).await? != Queued::Gone)
+    /// Looks for a prompt wherever the server may have it.
+    ///
+    /// History, queue, and history again: the server moves a prompt from the queue to history in one
+    /// step, so what is in neither was never there or is lost, and did not slip through.
+    pub(super) async fn find(&self, id: &str) -> Result<Found, Failure> {
+        if let Some(entry) = self.history(id).await? {
+            return Ok(Found::Ended(entry));
+        }
+        if self.queued(id).await? != Queued::Gone {
+            return Ok(Found::Queued);
+        }
+        Ok(self.history(id).await?.map_or(Found::Nowhere, Found::Ended))
     }
 
     /// Takes a waiting prompt out of the queue; does nothing to others.

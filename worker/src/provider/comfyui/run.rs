@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use uuid::{Builder, Uuid};
 
 use super::cancel::Claim;
-use super::client::Submission;
+use super::client::{Found, Submission};
 use super::history::{ExecutionError, Image, Outcome};
 use super::socket::Socket;
 use super::template::Slot;
@@ -143,7 +143,7 @@ impl Run<'_> {
             }
             Submission::Unanswered(failure) => {
                 tracing::debug!(prompt = %id, "looking whether it arrived: {}", failure.detail);
-                if !client.has(&id).await.unwrap_or(false) {
+                if matches!(client.find(&id).await, Ok(Found::Nowhere) | Err(_)) {
                     return Err(named(failure, &id));
                 }
             }

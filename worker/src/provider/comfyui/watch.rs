@@ -3,8 +3,7 @@
 //! Comes in: the socket's frames, and answers to our own looks. Goes out: progress and previews as
 //! updates, and how the prompt ended. The socket is the fast path and may fail in any way, also
 //! silently; whenever it has said nothing of our prompt for a while, history and queue are asked,
-//! and their word counts. A look reads history, then queue, then history again: the server moves a
-//! prompt from one to the other in one step, so what is in neither is lost.
+//! and their word counts.
 //! Invariant: a server that says nothing at all for `stall_after` is given up, long before any
 //! deadline; one that only takes its time never is.
 
@@ -13,7 +12,7 @@ use std::time::Duration;
 use framewire_shared::domain::Failure;
 use tokio::time::{Instant, sleep_until};
 
-use super::client::{Client, Queued};
+use super::client::{Client, Found};
 use super::failure;
 use super::history::Outcome;
 use super::socket::{Heard, Socket};
@@ -51,13 +50,6 @@ pub(super) struct Watch<'a> {
     pub(super) updates: &'a Updates,
 }
 
-/// What a look at the server found.
-enum Look {
-    Ended(Outcome),
-    Queued,
-    Nowhere,
-}
-
 impl Watch<'_> {
     /// Waits for the prompt's end.
     ///
@@ -93,18 +85,18 @@ impl Watch<'_> {
                     }
                 }
                 () = sleep_until(look_at) => {
-                    let found = self.look().await;
+                    let found = self.client.find(self.prompt_id).await;
                     let now = Instant::now();
                     look_at = now + LOOK_AGAIN;
                     match found {
-                        Ok(Look::Ended(outcome)) => return Ok(outcome),
-                        Ok(Look::Nowhere) => {
+                        Ok(Found::Ended(entry)) => return Ok(entry.outcome(self.output)),
+                        Ok(Found::Nowhere) => {
                             (alive_at, nowhere) = (now, nowhere + 1);
                             if nowhere >= MISSING_LOOKS {
                                 return Ok(Outcome::Lost);
                             }
                         }
-                        Ok(Look::Queued) => {
+                        Ok(Found::Queued) => {
                             (alive_at, nowhere) = (now, 0);
                             look_at = now + self.poll_every;
                             if socket.is_none() && reopens_left > 0 {
@@ -120,20 +112,6 @@ impl Watch<'_> {
                 }
             }
         }
-    }
-
-    async fn look(&self) -> Result<Look, Failure> {
-        let ended = async || {
-            let entry = self.client.history(self.prompt_id).await?;
-            Ok::<_, Failure>(entry.map(|entry| Look::Ended(entry.outcome(self.output))))
-        };
-        if let Some(ended) = ended().await? {
-            return Ok(ended);
-        }
-        if self.client.queued(self.prompt_id).await? != Queued::Gone {
-            return Ok(Look::Queued);
-        }
-        Ok(ended().await?.unwrap_or(Look::Nowhere))
     }
 }
 

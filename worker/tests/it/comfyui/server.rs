@@ -71,6 +71,8 @@ struct State {
     interrupts_lost: u32,
     /// Looks at history that find nothing yet.
     history_late: u32,
+    /// The next look at the queue comes too late: the prompt has just ended, with this picture.
+    ends_at_look: Option<Vec<u8>>,
     own_ids: bool,
     runs_at_once: Option<Vec<u8>>,
     prompts: u32,
@@ -137,6 +139,11 @@ impl Comfy {
     /// Behaves like a server from before clients could choose a prompt's id.
     pub(crate) fn chooses_ids(&self) {
         self.state().own_ids = true;
+    }
+
+    /// Ends the waiting prompt just before the next look at the queue.
+    pub(crate) fn ends_at_look(&self, picture: Vec<u8>) {
+        self.state().ends_at_look = Some(picture);
     }
 
     /// Runs every prompt to its end as it comes, with this picture.
@@ -351,6 +358,11 @@ impl State {
                 ok(json!({"system": {"os": "posix", "comfyui_version": "0.3.75"}, "devices": []}))
             }
             ("GET", "/queue") => {
+                if let Some(picture) = self.ends_at_look.take() {
+                    let (id, _) = self.pending.front().expect("a queued prompt").clone();
+                    self.start(&id);
+                    self.finish(&id, &picture);
+                }
                 let ticket = |(id, client): &(String, String)| json!([1, id, {"1": {"inputs": {}}}, {"client_id": client}, ["9"]]);
                 let running: Vec<Value> = self.running.iter().map(ticket).collect();
                 let pending: Vec<Value> = self.pending.iter().map(ticket).collect();

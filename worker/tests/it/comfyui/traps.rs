@@ -88,6 +88,15 @@ async fn a_submission_whose_answer_is_lost_is_found_and_not_repeated() {
 }
 
 #[tokio::test]
+async fn a_prompt_that_ends_between_two_questions_is_not_taken_for_lost() {
+    let server = Comfy::start("").await;
+    server.trap("/prompt", Answer::DoneButCut, 1);
+    server.ends_at_look(png());
+    assert_eq!(frames(&draw(&provider(&server), call(1)).end().await.unwrap()), [(0, 7)]);
+    assert_eq!(server.asked("POST /prompt").len(), 1);
+}
+
+#[tokio::test]
 async fn a_server_that_chooses_the_ids_itself_is_followed() {
     let server = Comfy::start("").await;
     server.chooses_ids();
