@@ -6,6 +6,7 @@ use clap::Parser;
 
 use crate::caps::{self, CapsArgs};
 use crate::chaos::{self, ChaosArgs};
+use crate::check_workflow::{self, CheckWorkflowArgs};
 use crate::console;
 use crate::dead::{self, DeadArgs};
 use crate::doctor::{self, DoctorArgs};
@@ -25,6 +26,8 @@ enum Command {
     Dead(DeadArgs),
     /// Lists and changes how much may run at a time: per session, per tenant's session, per pool.
     Caps(CapsArgs),
+    /// Says whether a ComfyUI workflow can be used, and what of it a server lacks; draws nothing.
+    CheckWorkflow(CheckWorkflowArgs),
     /// Kills everything that can be killed, for a while, and checks that no promise was broken.
     Chaos(ChaosArgs),
     #[command(hide = true)]
@@ -41,6 +44,7 @@ pub(crate) async fn run() -> ExitCode {
         Command::Doctor(args) => doctor::doctor(&args).await,
         Command::Dead(args) => dead::dead(&args).await,
         Command::Caps(args) => caps::caps(&args).await,
+        Command::CheckWorkflow(args) => check_workflow::check_workflow(&args).await,
         Command::Chaos(args) => match Box::pin(chaos::chaos(args)).await {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,

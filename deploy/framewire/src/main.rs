@@ -34,6 +34,8 @@ mod doctor;
 mod dead;
 /// `framewire caps`: how much may run at a time.
 mod caps;
+/// `framewire check-workflow`: what a ComfyUI workflow lacks.
+mod check_workflow;
 /// `framewire chaos`: kills, cuts, and a verdict.
 mod chaos;
 /// What is shown when everything runs.

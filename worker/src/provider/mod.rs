@@ -8,6 +8,8 @@
 
 // Draws real pictures from prompt and seed; no network, no key.
 pub mod builtin;
+// Any workflow of a ComfyUI server.
+pub mod comfyui;
 
 use bytes::Bytes;
 use framewire_shared::domain::{Failure, FrameInput, MediaType};

@@ -5,3 +5,4 @@ mod runner;
 mod process;
 mod cells;
 mod crash;
+mod comfyui;

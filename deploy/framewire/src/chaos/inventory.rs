@@ -21,8 +21,10 @@ const STRANGERS_MAX: usize = 20;
 const JOBS: &str = "
 local rows = {}
 for _, key in ipairs(redis.call('KEYS', 'fw:{c0}:job:*')) do
-  rows[#rows + 1] = redis.call('HMGET', key, 'id', 'session', 'state', 'attempt_count',
-    'retry_count', 'losses', 'idempotency_key', 'error_message')
+  local row = redis.call('HMGET', key, 'session', 'state', 'attempt_count', 'retry_count',
+    'losses', 'idempotency_key', 'error_message')
+  table.insert(row, 1, string.match(key, '[^:]+$'))
+  rows[#rows + 1] = row
 end
 return rows";
 

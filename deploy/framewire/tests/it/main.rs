@@ -22,6 +22,8 @@ mod refusal;
 mod tidy;
 /// The operator's commands.
 mod operate;
+/// A ComfyUI workflow before it is used.
+mod check_workflow;
 /// Everything at once, in small.
 mod chaos;
 /// The arithmetic of the benchmark.
