@@ -8,6 +8,14 @@
 
 // Draws real pictures from prompt and seed; no network, no key.
 pub mod builtin;
+// The client of all services that speak HTTP: limits, and what their failures mean.
+pub mod http;
+// Outputs that are given as addresses.
+pub mod fetch;
+// Pictures in the encoding that was asked for.
+mod convert;
+// The OpenAI images API, and everything that speaks it.
+pub mod openai;
 
 use bytes::Bytes;
 use framewire_shared::domain::{Failure, FrameInput, MediaType};
@@ -32,6 +40,9 @@ pub struct Call {
     pub checkpoint: Option<String>,
     /// Fires at the deadline, on cancellation and when the lease is lost.
     pub stop: CancellationToken,
+    /// Fires, before `stop`, when another worker goes on with the job: what runs at the provider
+    /// is resumed by its checkpoint, and must not be cancelled there.
+    pub handed_on: CancellationToken,
 }
 
 /// A picture to start from.

@@ -4,3 +4,5 @@ mod world;
 mod runner;
 mod process;
 mod crash;
+mod scripted;
+mod provider_openai;
