@@ -12,23 +12,25 @@
 //! was provably not written is sent again on a new one by hyper, and connections are given up
 //! before servers usually do. A request that was written and not answered may have been paid for.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use framewire_shared::domain::{Abilities, ErrorCode, Failure, Origin, Resend};
+use framewire_shared::domain::{Abilities, ErrorCode, Failure, FrameInput, Origin, Resend};
 use futures::{Stream, TryStreamExt};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use tokio_util::codec::FramedRead;
 use tokio_util::io::StreamReader;
-use url::Url;
+use url::{Url, form_urlencoded};
 
-use super::Call;
+use super::{Call, Update, Updates};
 
 /// Longest time until a connection stands, name and TLS included.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
@@ -201,6 +203,43 @@ pub(super) async fn until_stopped(
     call.stop.run_until_cancelled(work).await.unwrap_or_else(stopped)
 }
 
+/// Takes out the tag by which stable-diffusion.cpp reads options from a prompt: a user's text must
+/// not become settings of the server.
+pub(super) fn plain_prompt(prompt: &str) -> Cow<'_, str> {
+    const TAG: &str = "<sd_cpp_extra_args>";
+    let mut prompt = Cow::Borrowed(prompt);
+    // Again, because taking out one may make another.
+    while prompt.contains(TAG) {
+        prompt = Cow::Owned(prompt.replace(TAG, ""));
+    }
+    prompt
+}
+
+/// Reads FastAPI's `detail`: a text, or a list of fields with their faults. The rejected values
+/// beside them are left out.
+pub(super) fn words_of(detail: &Value) -> String {
+    let one = |fault: &Value| {
+        let text = |name| fault.get(name).and_then(Value::as_str).unwrap_or_default();
+        let place = fault.get("loc").map(Value::to_string).unwrap_or_default();
+        format!("{place} {}", text("msg"))
+    };
+    match detail {
+        Value::String(text) => text.clone(),
+        Value::Array(faults) => faults.iter().map(one).collect::<Vec<_>>().join("; "),
+        _ => String::new(),
+    }
+}
+
+/// Gives the seed of one frame.
+pub(super) fn seed_of(input: &FrameInput, index: u32) -> u64 {
+    input.seed.unwrap_or_default().wrapping_add(index.into())
+}
+
+/// Yields an update. When nobody listens any more our future is about to be dropped.
+pub(super) async fn tell(updates: &Updates, update: Update) {
+    drop(updates.send(update).await);
+}
+
 /// Starts a client with our limits; it follows no redirect.
 pub(super) fn client() -> ClientBuilder {
     Client::builder()
@@ -249,9 +288,13 @@ impl Http {
         &self.client
     }
 
-    /// Starts a request to a path below the base address, with our headers.
+    /// Starts a request to a path, and maybe a query, below the base address, with our headers.
     pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let mut url = self.base.clone();
+        let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
+        if let Some(query) = query {
+            url.query_pairs_mut().extend_pairs(form_urlencoded::parse(query.as_bytes()));
+        }
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path.split('/'));
         }
@@ -509,6 +552,8 @@ mod tests {
 
     #[test]
     fn paths_are_put_behind_the_base_whatever_its_end() {
+        let looked = http("http://h/?a=1").request(Method::GET, "b/c?d=2").build().unwrap();
+        assert_eq!(looked.url().as_str(), "http://h/b/c?a=1&d=2");
         for (base, expected) in [
             ("http://h/v1", "http://h/v1/images/edits"),
             ("http://h/v1/", "http://h/v1/images/edits"),

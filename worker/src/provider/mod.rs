@@ -16,6 +16,16 @@ pub mod fetch;
 mod convert;
 // The OpenAI images API, and everything that speaks it.
 pub mod openai;
+// AUTOMATIC1111 and its relatives.
+pub mod automatic1111;
+// Services that draw in their own time and are asked how it goes.
+mod remote;
+// Requests that the settings write out.
+pub mod written;
+// Replicate.
+pub mod replicate;
+// fal.
+pub mod fal;
 
 use bytes::Bytes;
 use framewire_shared::domain::{Failure, FrameInput, MediaType};

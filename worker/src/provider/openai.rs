@@ -23,8 +23,8 @@ use serde_json::{Map, Value, json};
 
 use super::fetch::{FetchOptions, Fetcher};
 use super::http::{
-    Answer, Http, Misconfigured, TEXT_BYTES_MAX, Told, Verdict, refuse_impossible, until_stopped,
-    verdict_of, wait_in_words,
+    Answer, Http, Misconfigured, TEXT_BYTES_MAX, Told, Verdict, plain_prompt, refuse_impossible,
+    seed_of, tell, until_stopped, verdict_of, wait_in_words,
 };
 use super::{Call, Picture, Provider, Source, Update, Updates, convert};
 
@@ -192,7 +192,8 @@ impl OpenAi {
                 }
             };
             let picture = convert::frame(bytes, call.input.output_format).await?;
-            tell(updates, Update::Frame { index, seed: seed(&call.input, index), picture }).await;
+            tell(updates, Update::Frame { index, seed: seed_of(&call.input, index), picture })
+                .await;
         }
         Ok(())
     }
@@ -224,7 +225,7 @@ impl OpenAi {
                 event.usage.unwrap_or_default().log(&call.id);
                 let bytes = convert::from_base64(&text)?;
                 let picture = convert::frame(bytes, call.input.output_format).await?;
-                let seed = seed(&call.input, 0);
+                let seed = seed_of(&call.input, 0);
                 tell(updates, Update::Frame { index: 0, seed, picture }).await;
                 return Ok(());
             }
@@ -382,18 +383,6 @@ impl Usage {
     }
 }
 
-/// Takes out the tag by which stable-diffusion.cpp reads options from a prompt: a user's text must
-/// not become settings of the server.
-pub(super) fn plain_prompt(prompt: &str) -> Cow<'_, str> {
-    const TAG: &str = "<sd_cpp_extra_args>";
-    let mut prompt = Cow::Borrowed(prompt);
-    // Again, because taking out one may make another.
-    while prompt.contains(TAG) {
-        prompt = Cow::Owned(prompt.replace(TAG, ""));
-    }
-    prompt
-}
-
 fn file(name: &'static str, picture: Picture) -> Result<Part, Failure> {
     let length = picture.bytes.len() as u64;
     Part::stream_with_length(picture.bytes, length)
@@ -409,13 +398,4 @@ fn is_event_stream(response: &Response) -> bool {
 
 fn request_id(response: &Response) -> Option<String> {
     Some(response.headers().get("x-request-id")?.to_str().ok()?.to_owned())
-}
-
-fn seed(input: &FrameInput, index: u32) -> u64 {
-    input.seed.unwrap_or_default().wrapping_add(index.into())
-}
-
-/// Yields an update; nobody listening means that nobody wants the rest either, and we are dropped.
-async fn tell(updates: &Updates, update: Update) {
-    drop(updates.send(update).await);
 }

@@ -6,3 +6,6 @@ mod process;
 mod crash;
 mod scripted;
 mod provider_openai;
+mod provider_automatic1111;
+mod provider_replicate;
+mod provider_fal;

@@ -11,7 +11,9 @@ use framewire_worker::provider::{Picture, Provider, Source, Update};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::scripted::{Play, Server, call, drawn, essence, failure, word};
+use crate::scripted::{
+    Essence, Headers, Play, Server, alive_tasks, call, descriptors, drawn, essence, failure, word,
+};
 use crate::world::png;
 
 const KEY: &str = "sk-proj-hush";
@@ -178,6 +180,9 @@ fn error(kind: &str, code: Value, message: &str) -> String {
     json!({"error": {"message": message, "type": kind, "param": null, "code": code}}).to_string()
 }
 
+/// An answer, what it means, and the wait it asks for in milliseconds.
+type Row = (u16, Headers, String, Essence, Option<u64>);
+
 #[tokio::test]
 async fn documented_errors_mean_what_they_say() {
     use ErrorCode::{AuthError, Permanent, RateLimit, Temporary, Timeout, Unknown};
@@ -186,124 +191,111 @@ async fn documented_errors_mean_what_they_say() {
     let request = "invalid_request_error";
     let rejected = "Your request was rejected as a result of our safety system. Your prompt …";
     let hint = "Rate limit reached. Please try again in 12s.";
-    let after = |name: &'static str, value: &'static str| vec![(name, value)];
-    let rows: Vec<(u16, Vec<(&str, &str)>, String, (ErrorCode, FailureKind, Resend), Option<u64>)> = vec![
+    let rows: Vec<Row> = vec![
+        (400, &[], error(request, json!("invalid_value"), "n"), (Permanent, Client, Never), None),
         (
             400,
-            vec![],
-            error(request, json!("invalid_value"), "n"),
-            (Permanent, Client, Never),
-            None,
-        ),
-        (
-            400,
-            vec![],
+            &[],
             error("image_generation_user_error", json!("moderation_blocked"), "x"),
             (Permanent, Client, Never),
             None,
         ),
-        (400, vec![], error(request, Value::Null, rejected), (Permanent, Client, Never), None),
+        (400, &[], error(request, Value::Null, rejected), (Permanent, Client, Never), None),
         (
             400,
-            vec![],
+            &[],
             error(request, json!("billing_hard_limit_reached"), "x"),
             (RateLimit, Quota, Never),
             None,
         ),
         (
             401,
-            vec![],
+            &[],
             error(request, json!("invalid_api_key"), "Incorrect: sk-pr****ush"),
             (AuthError, Client, Never),
             None,
         ),
-        (401, vec![], error(request, Value::Null, "no member"), (AuthError, Client, Never), None),
+        (401, &[], error(request, Value::Null, "no member"), (AuthError, Client, Never), None),
         (
             403,
-            vec![],
+            &[],
             error(request, json!("unsupported_country"), "x"),
             (AuthError, Client, Never),
             None,
         ),
-        (
-            404,
-            vec![],
-            error(request, json!("model_not_found"), "x"),
-            (Permanent, Client, Never),
-            None,
-        ),
-        (408, vec![], String::new(), (Timeout, FailureKind::Timeout, Once), None),
-        (409, vec![], String::new(), (Temporary, Broken, Freely), None),
-        (413, vec![], "<html>too large".into(), (Permanent, Client, Never), None),
+        (404, &[], error(request, json!("model_not_found"), "x"), (Permanent, Client, Never), None),
+        (408, &[], String::new(), (Timeout, FailureKind::Timeout, Once), None),
+        (409, &[], String::new(), (Temporary, Broken, Freely), None),
+        (413, &[], "<html>too large".into(), (Permanent, Client, Never), None),
         (
             429,
-            after("retry-after", "20"),
+            &[("retry-after", "20")],
             error("requests", json!("rate_limit_exceeded"), "x"),
             (RateLimit, Quota, Freely),
             Some(20_000),
         ),
         (
             429,
-            after("retry-after-ms", "250.5"),
+            &[("retry-after-ms", "250.5")],
             error("requests", Value::Null, "x"),
             (RateLimit, Quota, Freely),
             Some(250),
         ),
         (
             429,
-            vec![],
+            &[],
             error("requests", json!("rate_limit_exceeded"), hint),
             (RateLimit, Quota, Freely),
             Some(12_000),
         ),
         (
             429,
-            vec![],
+            &[],
             error("insufficient_quota", json!("insufficient_quota"), "x"),
             (RateLimit, Quota, Never),
             None,
         ),
-        (500, vec![], error("server_error", Value::Null, "x"), (Temporary, Broken, Freely), None),
+        (500, &[], error("server_error", Value::Null, "x"), (Temporary, Broken, Freely), None),
         (
             500,
-            after("x-should-retry", "false"),
+            &[("x-should-retry", "false")],
             error("server_error", Value::Null, "x"),
             (Temporary, Broken, Never),
             None,
         ),
         (
             503,
-            after("retry-after", "3"),
+            &[("retry-after", "3")],
             error("service_unavailable_error", json!("server_is_overloaded"), "x"),
             (Temporary, Broken, Freely),
             Some(3_000),
         ),
-        (502, vec![], "<html><h1>Bad gateway</h1>".into(), (Temporary, Broken, Freely), None),
+        (502, &[], "<html><h1>Bad gateway</h1>".into(), (Temporary, Broken, Freely), None),
         (
             504,
-            vec![],
+            &[],
             error("server_error", json!("wait_timeout"), "x"),
             (Timeout, FailureKind::Timeout, Once),
             None,
         ),
-        (524, vec![], "<html>".into(), (Timeout, FailureKind::Timeout, Once), None),
+        (524, &[], "<html>".into(), (Timeout, FailureKind::Timeout, Once), None),
         (
             500,
-            vec![],
+            &[],
             json!({"error": "generate_image returned no results"}).to_string(),
             (Temporary, Broken, Freely),
             None,
         ),
         (
             307,
-            after("location", "http://127.0.0.1:1/"),
+            &[("location", "http://127.0.0.1:1/")],
             String::new(),
             (Unknown, FailureKind::Unknown, Once),
             None,
         ),
         (
             200,
-            vec![],
+            &[],
             error("server_error", json!("slow_down"), "x"),
             (RateLimit, Quota, Freely),
             None,
@@ -311,7 +303,7 @@ async fn documented_errors_mean_what_they_say() {
     ];
     for (status, headers, body, expected, wait_ms) in rows {
         let shown = format!("{status} {body}");
-        let server = Server::start(move |_| Play::new(status, &headers, &body)).await;
+        let server = Server::start(move |_| Play::new(status, headers, &body)).await;
         let failure = failure(&adapter(&server)).await;
         assert_eq!(essence(&failure), expected, "{shown}: {failure:?}");
         let wait = failure.retry_after.map(|wait| wait.as_millis() as u64);
@@ -420,24 +412,19 @@ async fn a_connection_is_used_again_and_one_that_was_closed_costs_nothing() {
     }
     assert_eq!(server.accepted(), 1);
 
-    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let closing = Server::start(|_| {
         let Play::Answer(bytes) = Play::json(200, images(&[png(64, 64)])) else { unreachable!() };
         Play::Cut(bytes)
     })
     .await;
     let adapter = adapter(&closing);
-    let before = tasks();
+    let before = alive_tasks();
     for times in 1..=3 {
         drawn(&adapter, call(1)).await.1.unwrap();
         // The client's task of the connection has seen its end.
-        until("the end of the connection", async || (tasks() <= before).then_some(())).await;
+        until("the end of the connection", async || (alive_tasks() <= before).then_some(())).await;
         assert_eq!(closing.accepted(), times);
     }
-}
-
-fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
 #[tokio::test]
@@ -454,8 +441,7 @@ async fn three_hundred_aborted_calls_close_their_sockets_and_leave_nothing() {
     })
     .await;
     let adapter = adapter(&server);
-    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let (fds_before, tasks_before) = (descriptors(), tasks());
+    let (fds_before, tasks_before) = (descriptors(), alive_tasks());
     for round in 0..10 {
         let calls: Vec<_> = (0..30).map(|_| call(1)).collect();
         let stops: Vec<_> = calls.iter().map(|call| call.stop.clone()).collect();
@@ -482,7 +468,8 @@ async fn three_hundred_aborted_calls_close_their_sockets_and_leave_nothing() {
         assert!(stopped_at.elapsed() < Duration::from_secs(1), "{:?}", stopped_at.elapsed());
     }
     until("tasks and descriptors as before", async || {
-        (server.open() == 0 && tasks() <= tasks_before && descriptors() <= fds_before).then_some(())
+        (server.open() == 0 && alive_tasks() <= tasks_before && descriptors() <= fds_before)
+            .then_some(())
     })
     .await;
 }

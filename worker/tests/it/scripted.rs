@@ -275,7 +275,11 @@ pub(crate) async fn failure(provider: &dyn Provider) -> Failure {
 }
 
 /// The part of a failure that others decide by.
-pub(crate) fn essence(failure: &Failure) -> (ErrorCode, FailureKind, Resend) {
+pub(crate) type Essence = (ErrorCode, FailureKind, Resend);
+/// Headers of an answer in a table.
+pub(crate) type Headers = &'static [(&'static str, &'static str)];
+
+pub(crate) fn essence(failure: &Failure) -> Essence {
     (failure.code, failure.kind, failure.resend)
 }
 
@@ -289,4 +293,14 @@ pub(crate) fn word(update: &Update) -> String {
         }
         Update::Checkpoint(handle) => format!("checkpoint {handle}"),
     }
+}
+
+/// Tasks of this runtime, the servers' included.
+pub(crate) fn alive_tasks() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
+}
+
+/// Descriptors of this process.
+pub(crate) fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
