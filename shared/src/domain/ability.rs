@@ -1,7 +1,7 @@
 //! What a provider's model can do, so that what it can't is refused before anything waits.
 //!
-//! Comes in: the provider's kind and its name of the model, as the settings have them. Goes out: the
-//! faults of an input, for the gateway at submit and for the adapter as a last line. Invariant: an
+//! Comes in: the provider's kind and its name of the model, as the settings have them. Goes out:
+//! the faults of an input, for the gateway at submit and for the adapter as a last line. Invariant: an
 //! input without faults is one that the provider is documented to accept.
 //! `steps` and `seed` are never faults: an input always has them, and a provider that knows neither
 //! draws a picture all the same. Encodings are not listed either: what a provider can't encode is

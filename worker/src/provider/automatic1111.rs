@@ -1,7 +1,7 @@
 //! AUTOMATIC1111's `/sdapi/v1`, and its relatives: Forge, SD.Next, stable-diffusion.cpp.
 //!
-//! Comes in: a call. Goes out: one request per frame, so that each is told of when it is done, while
-//! beside it the server is asked how far it is and what the picture looks like.
+//! Comes in: a call. Goes out: one request per frame, so that each is told of when it is done,
+//! while beside it the server is asked how far it is and what the picture looks like.
 //!
 //! The server draws one picture at a time, in one process, and goes on when its client has left. So
 //! at the end of an unfinished request it is told to interrupt, by a task of its own that outlives
@@ -25,10 +25,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::http::{
-    Answer, Http, Misconfigured, TEXT_BYTES_MAX, Told, Verdict, plain_prompt, refuse_impossible,
-    seed_of, tell, until_stopped, words_of,
-};
+use super::duty::{plain_prompt, refuse_impossible, seed_of, tell, until_stopped};
+use super::http::{Answer, Http, Misconfigured, TEXT_BYTES_MAX};
+use super::verdict::{Told, Verdict, words_of};
 use super::{Call, Provider, Source, Update, Updates, convert};
 
 /// How often the server is asked how far it is.
@@ -259,7 +258,8 @@ impl Drop for Interrupt {
                 let path = "sdapi/v1/progress?skip_current_image=true";
                 let answer = http.ask(http.request(Method::GET, path)).await?;
                 // Between our leaving and now another's picture may have begun.
-                if answer.json::<Progress>().is_some_and(|progress| progress.is_of(&task)) {
+                let progress = answer.json::<Progress>().filter(|_| answer.is_success());
+                if progress.is_some_and(|progress| progress.is_of(&task)) {
                     http.ask(http.request(Method::POST, "sdapi/v1/interrupt")).await?;
                 }
                 Ok::<_, Failure>(())

@@ -144,6 +144,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_small_file_of_a_huge_picture_is_not_unpacked() {
+        let huge = DynamicImage::ImageLuma8(image::GrayImage::new(9_000, 9_000));
+        let bomb = encode(&huge, MediaType::Png).unwrap();
+        assert!(bomb.bytes.len() < 1_000_000);
+        let failure = frame(bomb.bytes, OutputFormat::Jpeg).await.unwrap_err();
+        assert_eq!(failure.code, ErrorCode::Unknown);
+        assert!(failure.detail.to_lowercase().contains("limit"), "{failure:?}");
+    }
+
+    #[tokio::test]
     async fn a_masks_white_becomes_transparent() {
         let mask = see_through(png()).await.unwrap();
         let pixels = decode(&mask.bytes).unwrap().0.into_rgba8();

@@ -19,11 +19,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::duty::until_stopped;
 use super::fetch::{FetchOptions, Fetcher};
-use super::http::{
-    Answer, Http, Misconfigured, Told, Verdict, until_stopped, verdict_of, wait_in_words, words_of,
-};
+use super::http::{Answer, Http, Misconfigured};
 use super::remote::{self, Look, Remote, percent_of};
+use super::verdict::{Told, Verdict, verdict_of, wait_in_words, words_of};
 use super::written::{SizeFields, Written};
 use super::{Call, Picture, Provider, Updates, convert};
 

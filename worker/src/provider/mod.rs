@@ -8,7 +8,11 @@
 
 // Draws real pictures from prompt and seed; no network, no key.
 pub mod builtin;
-// The client of all services that speak HTTP: limits, and what their failures mean.
+// What every adapter owes its caller.
+mod duty;
+// Words for what a provider's failure comes down to.
+mod verdict;
+// The client of all services that speak HTTP, and its limits.
 pub mod http;
 // Outputs that are given as addresses.
 pub mod fetch;

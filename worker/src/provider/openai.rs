@@ -1,11 +1,11 @@
 //! The OpenAI images API, and everything that speaks it: LocalAI, LiteLLM, Azure's `/openai/v1`.
 //!
-//! Comes in: a call. Goes out: one request for all of its frames, generations from nothing and edits
-//! from a picture; where a single frame is asked of a GPT image model it is streamed, and its
+//! Comes in: a call. Goes out: one request for all of its frames, generations from nothing and
+//! edits from a picture; where a single frame is asked of a GPT image model it is streamed, and its
 //! partial pictures become previews. Frames come as base64 or as addresses.
 //!
 //! The API has no name for a request of ours and no way back to a lost answer, so there is no
-//! checkpoint: what was sent and not answered may have been paid for, and is sent once more at most.
+//! checkpoint: what was sent and not answered may have been paid for, and is sent again only once.
 //! It knows neither steps nor seeds; a frame tells the seed that was asked for.
 //!
 //! Source: OpenAI's API reference, "Images", and its error codes guide.
@@ -21,11 +21,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::duty::{plain_prompt, refuse_impossible, seed_of, tell, until_stopped};
 use super::fetch::{FetchOptions, Fetcher};
-use super::http::{
-    Answer, Http, Misconfigured, TEXT_BYTES_MAX, Told, Verdict, plain_prompt, refuse_impossible,
-    seed_of, tell, until_stopped, verdict_of, wait_in_words,
-};
+use super::http::{Answer, Http, Misconfigured, TEXT_BYTES_MAX};
+use super::verdict::{Told, Verdict, verdict_of, wait_in_words};
 use super::{Call, Picture, Provider, Source, Update, Updates, convert};
 
 /// Looks at an unfinished frame that are asked of a GPT image model where the settings don't say.
@@ -128,8 +127,8 @@ impl OpenAi {
         self.options.model.starts_with("gpt-image")
     }
 
-    /// Gives the fields that generations and edits share. Models of the API's first generation refuse
-    /// what they don't know, so each is sent only what its family documents.
+    /// Gives the fields that generations and edits share. Models refuse fields that
+    /// they don't know, so each is sent only what its family documents.
     fn fields(&self, input: &FrameInput, partial_images: u8) -> Map<String, Value> {
         let mut fields = self.options.extra.clone();
         let mut set = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));

@@ -20,8 +20,9 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::duty::{refuse_impossible, seed_of, tell};
 use super::fetch::Fetcher;
-use super::http::{Verdict, refuse_impossible, seed_of, tell};
+use super::verdict::Verdict;
 use super::written::{Filling, Written};
 use super::{Call, Picture, Update, Updates, convert};
 

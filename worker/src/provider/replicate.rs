@@ -18,11 +18,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::duty::until_stopped;
 use super::fetch::{FetchOptions, Fetcher};
-use super::http::{
-    Answer, Http, Misconfigured, Told, Verdict, until_stopped, wait_in_words, words_of,
-};
+use super::http::{Answer, Http, Misconfigured};
 use super::remote::{self, Look, Remote, percent_of};
+use super::verdict::{Told, Verdict, wait_in_words, words_of};
 use super::written::{SizeFields, Written};
 use super::{Call, Picture, Provider, Updates, convert};
 
@@ -46,8 +46,8 @@ pub struct ReplicateOptions {
     /// What draws: `owner/name` of an official model, `owner/name:version` or a version of any, or
     /// `deployments/owner/name`.
     pub model: String,
-    /// The input of a prediction, with places like `"$prompt"` in it: prompt, negative_prompt, width,
-    /// height, steps, seed, format, image, mask, strength.
+    /// The input of a prediction, with places like `"$prompt"` in it: prompt, negative_prompt,
+    /// width, height, steps, seed, format, image, mask, strength.
     pub input: Map<String, Value>,
     /// The sizes that the model draws, like `1024x768`, and further input for each; any when empty.
     #[serde(default)]

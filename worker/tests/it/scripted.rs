@@ -304,3 +304,10 @@ pub(crate) fn alive_tasks() -> usize {
 pub(crate) fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
+
+/// Memory of this process that is in use.
+pub(crate) fn resident_bytes() -> usize {
+    const PAGE_BYTES: usize = 4096;
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * PAGE_BYTES
+}
