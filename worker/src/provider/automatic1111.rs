@@ -74,8 +74,10 @@ impl Automatic1111 {
         let basic =
             |key: &SecretString| format!("Basic {}", STANDARD.encode(key.expose_secret())).into();
         let auth = options.key.as_ref().map(|key| ("authorization", basic(key)));
-        let http = Arc::new(Http::new(&options.base_url, auth)?);
-        Ok(Self { options, http })
+        let password = options.key.as_ref().and_then(|key| key.expose_secret().split_once(':'));
+        let password = password.map(|(_, password)| SecretString::from(password));
+        let http = Http::new(&options.base_url, auth)?.hiding(password.as_ref());
+        Ok(Self { options, http: Arc::new(http) })
     }
 
     async fn draw(&self, call: &Call, updates: &Updates) -> Result<(), Failure> {
@@ -93,8 +95,13 @@ impl Automatic1111 {
                 answer = post => answer,
                 never = self.watch(&frame, updates) => match never {},
             };
-            // A server that has answered, or was never reached, draws nothing for us any more.
-            if answer.as_ref().map_or_else(|failure| failure.resend == Resend::Freely, |_| true) {
+            // A server that has answered, or was never reached, draws nothing for us any more; one
+            // whose proxy has lost its patience does.
+            let drawing = match &answer {
+                Ok(answer) => Verdict::of_status(answer.status) == Verdict::Slow,
+                Err(failure) => failure.resend != Resend::Freely,
+            };
+            if !drawing {
                 unfinished.disarm();
             }
             let answer = answer?;

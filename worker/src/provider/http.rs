@@ -1,8 +1,8 @@
 //! The client of every service that speaks HTTP, and what its failures mean.
 //!
-//! Comes in: an adapter's request. Goes out: an [`Answer`] of bounded size, whatever its status, or
+//! Comes in: an adapter's request. Goes out: an `Answer` of bounded size, whatever its status, or
 //! a classified failure of the way there. What an answer means only its adapter knows, and says it
-//! with a [`Verdict`].
+//! with a `Verdict`.
 //!
 //! Invariant: no key leaves. Keys are sent to the base address alone, never after a redirect, and
 //! are taken out of everything that a server echoes before it becomes part of a failure.
@@ -117,6 +117,12 @@ impl Http {
         }
         let client = client().build().map_err(Misconfigured::Client)?;
         Ok(Self { client, base, headers: map, secrets })
+    }
+
+    /// Takes another secret out of what a server echoes.
+    pub(super) fn hiding(mut self, secret: Option<&SecretString>) -> Self {
+        self.secrets.extend(secret.filter(|it| !it.expose_secret().is_empty()).cloned());
+        self
     }
 
     /// Gives the base address.

@@ -163,6 +163,29 @@ async fn documented_errors_mean_what_they_say() {
     }
 }
 
+#[tokio::test]
+async fn a_server_behind_a_proxy_that_gave_up_is_interrupted() {
+    let server = Server::start(|request| match request.path.as_str() {
+        "/sdapi/v1/txt2img" => Play::new(504, &[], "<html>"),
+        "/sdapi/v1/interrupt" => Play::json(200, json!({})),
+        _ => Play::json(200, json!({"current_task": "job-1-0"})),
+    })
+    .await;
+    let failure = failure(&adapter(&server)).await;
+    let expected = (ErrorCode::Timeout, FailureKind::Timeout, Resend::Once);
+    assert_eq!(essence(&failure), expected);
+    let told = "POST /sdapi/v1/interrupt".to_owned();
+    until("the interrupt", async || server.asked().contains(&told).then_some(())).await;
+}
+
+#[tokio::test]
+async fn the_password_is_in_no_failure_and_no_debug_form() {
+    let server = Server::always(401, r#"{"detail":"not me:hush, nor bWU6aHVzaA=="}"#).await;
+    let adapter = adapter_of(&server.url, json!({"key": "me:hush"}));
+    let shown = format!("{:?} {adapter:?}", failure(&adapter).await);
+    assert!(!shown.contains("hush") && !shown.contains("bWU6"), "{shown}");
+}
+
 /// Plays a server that draws for ever, and says whose task it draws.
 async fn endless(current_task: Value) -> Server {
     Server::start(move |request| match request.path.as_str() {
