@@ -123,6 +123,7 @@ impl<'a> Attempt<'a> {
             attempt: claimed.attempt,
             checkpoint: claimed.checkpoint.clone(),
             stop: self.held.stopped().clone(),
+            handed_on: self.held.handed_on().clone(),
         };
         let ((index, seed, picture), mut telling) =
             self.follow(provider.generate(call, sender), updates).await?;

@@ -39,6 +39,7 @@ pub struct Held {
     /// What is held.
     pub lease: Lease,
     stop: CancellationToken,
+    handed_on: CancellationToken,
     reason: OnceLock<StopReason>,
 }
 
@@ -46,6 +47,9 @@ impl Held {
     /// Tells the attempt to stop; a later reason does not replace an earlier one.
     pub fn stop(&self, reason: StopReason) {
         if self.reason.set(reason).is_ok() {
+            if matches!(reason, StopReason::Drain | StopReason::Lost) {
+                self.handed_on.cancel();
+            }
             self.stop.cancel();
         }
     }
@@ -53,6 +57,11 @@ impl Held {
     /// Gives the token that fires with the first reason.
     pub fn stopped(&self) -> &CancellationToken {
         &self.stop
+    }
+
+    /// Gives the token that fires before it where another worker goes on with the job.
+    pub fn handed_on(&self) -> &CancellationToken {
+        &self.handed_on
     }
 
     /// Tells why it must stop, if it must.
@@ -107,6 +116,7 @@ impl LeaseKeeper {
         let held = Arc::new(Held {
             lease: lease.clone(),
             stop: CancellationToken::new(),
+            handed_on: CancellationToken::new(),
             reason: OnceLock::new(),
         });
         self.all().insert(lease, held.clone());

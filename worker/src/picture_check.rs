@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use framewire_shared::domain::{ErrorCode, Failure, MediaType};
-use image::{ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 use sha2::{Digest, Sha256};
 
 use crate::provider::Picture;
@@ -53,21 +53,7 @@ fn check_now(picture: Picture, size: Option<(u32, u32)>) -> Result<Checked, Fail
             picture.bytes.len()
         )));
     }
-    let mut reader = ImageReader::new(std::io::Cursor::new(&picture.bytes))
-        .with_guessed_format()
-        .map_err(|error| broken(error.to_string()))?;
-    let media_type = match reader.format() {
-        Some(ImageFormat::Png) => MediaType::Png,
-        Some(ImageFormat::WebP) => MediaType::Webp,
-        Some(ImageFormat::Jpeg) => MediaType::Jpeg,
-        other => {
-            return Err(broken(format!("its first bytes are of {other:?}, not of an image")));
-        }
-    };
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(DECODED_BYTES_MAX);
-    reader.limits(limits);
-    let decoded = reader.decode().map_err(|error| broken(error.to_string()))?;
+    let (decoded, media_type) = decode(&picture.bytes).map_err(broken)?;
     let (width, height) = (decoded.width(), decoded.height());
     if size.is_some_and(|size| size != (width, height)) {
         return Err(broken(format!("it has {width}x{height} pixels, {size:?} were asked for")));
@@ -77,6 +63,28 @@ fn check_now(picture: Picture, size: Option<(u32, u32)>) -> Result<Checked, Fail
     }
     let sha256 = Sha256::digest(&picture.bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Checked { bytes: picture.bytes, media_type, width, height, sha256 })
+}
+
+/// Decodes a picture of a kind that we serve, within the limits; takes a thread for a while.
+pub(crate) fn decode(bytes: &[u8]) -> Result<(DynamicImage, MediaType), String> {
+    let (format, media_type) = recognise(bytes).ok_or("its first bytes are not of an image")?;
+    let mut reader = ImageReader::with_format(std::io::Cursor::new(bytes), format);
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(DECODED_BYTES_MAX);
+    reader.limits(limits);
+    Ok((reader.decode().map_err(|error| error.to_string())?, media_type))
+}
+
+/// Tells by its first bytes what a picture is, whatever its headers and names say.
+pub(crate) fn recognise(bytes: &[u8]) -> Option<(ImageFormat, MediaType)> {
+    let format = image::guess_format(bytes).ok()?;
+    let media_type = match format {
+        ImageFormat::Png => MediaType::Png,
+        ImageFormat::WebP => MediaType::Webp,
+        ImageFormat::Jpeg => MediaType::Jpeg,
+        _ => return None,
+    };
+    Some((format, media_type))
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ pub mod id;
 pub mod priority;
 // What a frame is asked to be, with every bound by name.
 pub mod input;
+// What a provider's model can do of that.
+pub mod ability;
 // States, the transition table, and the job as it is stored.
 pub mod job;
 // The right to work on a job, and the number that proves it.
@@ -26,6 +28,7 @@ pub mod fallback;
 // What subscribers are told, and their position in it.
 pub mod event;
 
+pub use ability::{Abilities, Sizes};
 pub use artifact::{Artifact, ArtifactId, MediaType, Preview};
 pub use attempt::RetryPolicy;
 pub use event::{Cursor, Event, EventKind};

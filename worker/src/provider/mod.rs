@@ -10,6 +10,28 @@
 pub mod builtin;
 // Any workflow of a ComfyUI server.
 pub mod comfyui;
+// What every adapter owes its caller.
+mod duty;
+// Words for what a provider's failure comes down to.
+mod verdict;
+// The client of all services that speak HTTP, and its limits.
+pub mod http;
+// Outputs that are given as addresses.
+pub mod fetch;
+// Pictures in the encoding that was asked for.
+mod convert;
+// The OpenAI images API, and everything that speaks it.
+pub mod openai;
+// AUTOMATIC1111 and its relatives.
+pub mod automatic1111;
+// Services that draw in their own time and are asked how it goes.
+mod remote;
+// Requests that the settings write out.
+pub mod written;
+// Replicate.
+pub mod replicate;
+// fal.
+pub mod fal;
 
 use bytes::Bytes;
 use framewire_shared::domain::{Failure, FrameInput, MediaType};
@@ -34,6 +56,9 @@ pub struct Call {
     pub checkpoint: Option<String>,
     /// Fires at the deadline, on cancellation and when the lease is lost.
     pub stop: CancellationToken,
+    /// Fires, before `stop`, when another worker goes on with the job: what runs at the provider
+    /// is resumed by its checkpoint, and must not be cancelled there.
+    pub handed_on: CancellationToken,
 }
 
 /// A picture to start from.

@@ -6,3 +6,8 @@ mod process;
 mod cells;
 mod crash;
 mod comfyui;
+mod scripted;
+mod provider_openai;
+mod provider_automatic1111;
+mod provider_replicate;
+mod provider_fal;

@@ -231,3 +231,20 @@ async fn progress_is_told_at_most_four_times_a_second_and_the_last_step_always()
     assert_eq!((told.first(), told.last()), (Some(&1), Some(&50)));
     assert!(told.len() < 10, "{told:?}");
 }
+
+#[tokio::test]
+async fn only_a_job_that_another_worker_goes_on_with_is_handed_on() {
+    let world = World::new();
+    let (job, claimed) = world.claimed(1).await;
+    for (reason, handed_on) in [
+        (StopReason::Cancel, false),
+        (StopReason::Deadline, false),
+        (StopReason::Drain, true),
+        (StopReason::Lost, true),
+    ] {
+        let held = world.keeper.keep(Lease { job: job.clone(), fence: claimed.fence });
+        held.stop(reason);
+        assert!(held.stopped().is_cancelled());
+        assert_eq!(held.handed_on().is_cancelled(), handed_on, "{reason:?}");
+    }
+}

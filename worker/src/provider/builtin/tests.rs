@@ -25,6 +25,7 @@ fn call(input: FrameInput) -> Call {
         attempt: 1,
         checkpoint: None,
         stop: CancellationToken::new(),
+        handed_on: CancellationToken::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! between, by a stop, a failure or the runner, it leaves a task that deletes, interrupts and
 //! verifies: the server answers 200 to all of these whether or not they did anything, an interrupt
 //! right after a submission may be lost, and a running prompt stops only at its next step.
+//! A prompt whose job is handed on to another worker is left alone: that one resumes it.
 //! The task has an end of its own, so that a server that is gone costs seconds and not a task.
 
 use std::time::Duration;
@@ -11,9 +12,11 @@ use std::time::Duration;
 use framewire_shared::domain::Failure;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::client::{Client, Queued};
+use super::run::Run;
 
 /// Longest time that is spent on stopping one prompt.
 const CANCEL_LIMIT: Duration = Duration::from_secs(15);
@@ -27,6 +30,7 @@ const LATE_LOOKS: u32 = 8;
 pub(super) struct Claim {
     client: Client,
     tasks: TaskTracker,
+    handed_on: CancellationToken,
     prompt_id: String,
     looks: u32,
     is_released: bool,
@@ -34,11 +38,11 @@ pub(super) struct Claim {
 
 impl Claim {
     /// Claims a prompt that is about to be submitted.
-    pub(super) fn before_submitting(client: &Client, tasks: &TaskTracker, prompt_id: &str) -> Self {
-        let (client, tasks) = (client.clone(), tasks.clone());
+    pub(super) fn before_submitting(run: &Run<'_>, prompt_id: &str) -> Self {
         Self {
-            client,
-            tasks,
+            client: run.comfy.client.clone(),
+            tasks: run.tasks.clone(),
+            handed_on: run.call.handed_on.clone(),
             prompt_id: prompt_id.to_owned(),
             looks: LATE_LOOKS,
             is_released: false,
@@ -46,8 +50,8 @@ impl Claim {
     }
 
     /// Claims a prompt that the server is known to have taken.
-    pub(super) fn of_submitted(client: &Client, tasks: &TaskTracker, prompt_id: &str) -> Self {
-        let mut claim = Self::before_submitting(client, tasks, prompt_id);
+    pub(super) fn of_submitted(run: &Run<'_>, prompt_id: &str) -> Self {
+        let mut claim = Self::before_submitting(run, prompt_id);
         claim.looks = 1;
         claim
     }
@@ -67,7 +71,8 @@ impl Drop for Claim {
     fn drop(&mut self) {
         // Outside a runtime the process is at its end, and so is the way to the server.
         let Ok(runtime) = Handle::try_current() else { return };
-        if self.is_released {
+        // Another worker goes on with the job, and with the prompt where this one has left it.
+        if self.is_released || self.handed_on.is_cancelled() {
             return;
         }
         let (client, id, looks) =

@@ -94,7 +94,7 @@ impl Run<'_> {
         let Some(id) = ids.get(index as usize) else {
             return Ok(None);
         };
-        let claim = Claim::of_submitted(&self.comfy.client, &self.tasks, id);
+        let claim = Claim::of_submitted(self, id);
         tracing::debug!(prompt = %id, "looking for a prompt of an earlier worker");
         match self.watch(claim, index, None).await? {
             Outcome::Done(images) => Ok(Some(images)),
@@ -121,12 +121,12 @@ impl Run<'_> {
             socket.inspect_err(|error| tracing::debug!("no socket to ComfyUI: {error}")).ok();
 
         let workflow = self.comfy.template.fill(&self.values(index, uploads), &id);
-        let mut claim = Claim::before_submitting(client, &self.tasks, &id);
+        let mut claim = Claim::before_submitting(self, &id);
         let output = self.comfy.template.output();
         match client.submit(&workflow, &id, &id).await {
             Submission::Accepted { id: given, left_out } => {
                 // A claim that is dropped with an error stops what was accepted.
-                let submitted = Claim::of_submitted(client, &self.tasks, &given);
+                let submitted = Claim::of_submitted(self, &given);
                 std::mem::replace(&mut claim, submitted).release();
                 if failure::leaves_out(&left_out, output) {
                     return Err(failure::left_out(&left_out));

@@ -55,6 +55,30 @@ async fn a_running_prompt_is_stopped_however_the_call_is_left_and_no_other_is() 
 }
 
 #[tokio::test]
+async fn a_prompt_whose_job_is_handed_on_is_left_to_the_next_worker() {
+    for how in [Leave::Cancelled, Leave::Dropped] {
+        let server = Comfy::start("").await;
+        let call = call(1);
+        call.handed_on.cancel();
+        let provider = provider(&server);
+        let drawing = draw(&provider, call);
+        let id = server.queued().await;
+        server.start_prompt(&id);
+        server.step(&id, 1, 20);
+        drawing.sees("progress", progress).await;
+        leave(drawing, how).await;
+        // Whoever resumes it finds it, and what it is asked comes after all that we asked.
+        let checkpoint = Some(id.clone());
+        let heir = draw(&provider, Call { id: "job_c0_1-2".into(), checkpoint, ..self::call(1) });
+        server.socket(&id).await;
+        server.finish(&id, &png());
+        assert_eq!(frames(&heir.end().await.unwrap()), [(0, 7)]);
+        let ways = ["POST /prompt", "POST /interrupt", "POST /queue"];
+        assert_eq!(ways.map(|way| server.asked(way).len()), [1, 0, 0], "{how:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_waiting_prompt_leaves_the_queue_and_what_runs_is_not_interrupted() {
     for how in [Leave::Cancelled, Leave::Dropped] {
         let server = Comfy::start("").await;

@@ -67,6 +67,7 @@ fn call(n: u32) -> Call {
         attempt: 1,
         checkpoint: None,
         stop: CancellationToken::new(),
+        handed_on: CancellationToken::new(),
     }
 }
 
