@@ -264,12 +264,25 @@ local function wait_json(its, j, ahead, rank, own)
     math.ceil(((rounds + 1) * its.service_ms + NINE_OF_TEN * spread_ms) * margin))
 end
 
+-- Tells for how long all providers of a pool are closed off; 0 if one is not, or if an operator has
+-- paused the pool.
+local function closed_ms_of(pool)
+  local p = redis.call('HMGET', root .. 'pool:' .. pool, 'capacity', 'closed_until', 'cap', 'cap_default')
+  if tonumber(p[1] or 0) > 0 or tonumber(p[3] or p[4]) == 0 then return 0 end
+  return math.max(tonumber(p[2] or 0) - now, 0)
+end
+
 -- Tells a queued job's jobs ahead (nil when it stands in no line) and its wait as JSON text.
 local function outlook(j, its)
   local ahead, rank = ahead_of(j)
   if not ahead then return nil, 'null' end
   local own = redis.call('ZRANK', root .. 'active:' .. j.session, j.id) or 0
-  return ahead, wait_json(its, j, ahead, rank, own)
+  local closed_ms = its.slots > 0 and 0 or closed_ms_of(j.pool)
+  -- How many slots come back nobody knows: one.
+  if closed_ms > 0 then its = setmetatable({slots = 1}, {__index = its}) end
+  local wait = wait_json(its, j, ahead, rank, own)
+  if closed_ms == 0 or wait == 'null' then return ahead, wait end
+  return ahead, string.format('%.0f', closed_ms + tonumber(wait))
 end
 
 -- What one completed job weighs in the pool's mean.

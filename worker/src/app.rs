@@ -4,7 +4,6 @@
 //! does not hold up the others. It begins when its node was found fit; the first cell's is waited for
 //! before anything begins, because there it is recorded how many there are.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,9 +24,11 @@ use crate::lease_keeper::{LeaseKeeper, StopReason};
 use crate::provider::Provider;
 use crate::provider::builtin::{Builtin, BuiltinOptions};
 use crate::pump::Pump;
+use crate::routes::Routes;
 use crate::runner::Runner;
 use crate::upkeep::heart::Heart;
 use crate::upkeep::janitor::Janitor;
+use crate::upkeep::prober::Prober;
 use crate::upkeep::sweeper::Sweeper;
 
 /// Longest wait, at the very end, for attempts that were told to hand back.
@@ -41,7 +42,7 @@ pub struct App {
     worker: WorkerId,
     store: Store,
     blobs: Blobs,
-    providers: HashMap<Pool, Arc<dyn Provider>>,
+    routes: Arc<Routes>,
 }
 
 impl App {
@@ -54,13 +55,13 @@ impl App {
         let path = &settings.artifacts.path;
         let blobs = Blobs::on_disk(path)
             .with_context(|| format!("use artifacts.path {}", path.display()))?;
-        let providers = providers(&settings)?;
-        Ok(Self { worker: WorkerId::new(uuid()), settings, store, blobs, providers })
+        let routes = Arc::new(routes(&settings, &store)?);
+        Ok(Self { worker: WorkerId::new(uuid()), settings, store, blobs, routes })
     }
 
     /// Runs until told to stop: drain, then hand back, then go.
     pub async fn run_until(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Self { settings, worker, store, blobs, providers } = self;
+        let Self { settings, worker, store, blobs, routes } = self;
         tokio::select! {
             () = shutdown.drain.cancelled() => return Ok(()),
             fit = wait_until_fit(&store, Cell::FIRST) => fit?,
@@ -79,6 +80,7 @@ impl App {
         });
         let pools: Vec<Pool> = settings.worker.pools.clone();
         let free = Arc::new(Semaphore::new(slots as usize));
+        let prober = Prober { routes: routes.clone() };
         let options = settings.queue_options();
         let janitor = Janitor { blobs, age: options.retention + 2 * options.attempt_max };
 
@@ -93,6 +95,7 @@ impl App {
                 store: store.clone(),
                 worker: worker.clone(),
                 pools: pools.clone(),
+                routes: routes.clone(),
                 slots,
             });
             hearts.push(heart.clone());
@@ -103,7 +106,8 @@ impl App {
                 store: store.clone(),
                 popper: store.popper(cell, &pools),
                 runner: runner.clone(),
-                providers: providers.clone(),
+                pools: pools.clone(),
+                routes: routes.clone(),
                 slots: free.clone(),
             };
             let (store, drain) = (store.clone(), shutdown.drain.clone());
@@ -127,6 +131,10 @@ impl App {
         upkeep.spawn({
             let stop = shutdown.drain.clone();
             async move { janitor.run(stop).await }
+        });
+        upkeep.spawn({
+            let stop = shutdown.drain.clone();
+            async move { prober.run(stop).await }
         });
         tracing::info!(%worker, slots, "worker is ready");
 
@@ -158,6 +166,8 @@ impl App {
         // 4. Nothing holds a lease any more.
         keeping.cancel();
         upkeep.join_all().await;
+        // 5. What was learnt of the providers is told; the rest lapses by itself.
+        drop(tokio::time::timeout(HAND_BACK, routes.returned()).await);
         tracing::info!("stopped");
         Ok(())
     }
@@ -172,26 +182,31 @@ fn uuid() -> uuid::Uuid {
 }
 
 /// Finds who draws for each pool this worker serves.
-fn providers(settings: &Settings) -> anyhow::Result<HashMap<Pool, Arc<dyn Provider>>> {
-    let mut providers: HashMap<Pool, Arc<dyn Provider>> = HashMap::new();
+fn routes(settings: &Settings, store: &Store) -> anyhow::Result<Routes> {
+    let mut routes = Routes::default();
     for model in settings.models.0.values() {
+        // Models that share a pool share its provider.
+        if routes.pools().any(|pool| *pool == model.pool) {
+            continue;
+        }
         let provider: Arc<dyn Provider> = match model.provider {
             ProviderName::Builtin => Arc::new(Builtin::new(BuiltinOptions {
                 faults: settings.builtin.faults,
                 step_ms_default: settings.builtin.step.as_millis() as u64,
             })),
         };
-        providers.insert(model.pool.clone(), provider);
+        // Nothing that runs in this process can hang on a network or cost money.
+        routes.add(store, model.pool.clone(), provider, None);
     }
     for pool in &settings.worker.pools {
-        if !providers.contains_key(pool) {
+        if !routes.pools().any(|known| known == pool) {
             anyhow::bail!(
                 "serve worker.pools: no [models] entry draws in the pool \"{pool}\"; known pools: {:?}",
-                providers.keys().map(Pool::as_str).collect::<Vec<_>>()
+                routes.pools().map(Pool::as_str).collect::<Vec<_>>()
             );
         }
     }
-    Ok(providers)
+    Ok(routes)
 }
 
 /// Waits for a cell's Redis, and refuses one that would lose jobs.

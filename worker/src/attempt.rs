@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use framewire_shared::domain::artifact::Slot;
 use framewire_shared::domain::{
-    Artifact, ArtifactId, ErrorCode, Failure, FrameInput, Preview, Progress, State,
+    Artifact, ArtifactId, ErrorCode, Failure, FailureKind, FrameInput, Preview, Progress, State,
 };
 use framewire_shared::service::failpoint;
 use framewire_shared::store::StoreError;
@@ -23,7 +23,8 @@ use tokio::sync::mpsc;
 
 use crate::lease_keeper::{KeptLease, StopReason};
 use crate::picture_check;
-use crate::provider::{Call, Picture, Provider, Update};
+use crate::provider::{Call, Picture, Update};
+use crate::routes::Pass;
 use crate::runner::{Runner, until_answered};
 
 /// Progress is published at most this often per job; the newest wins.
@@ -31,7 +32,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 /// Updates a provider may be ahead of us.
 const UPDATES_MAX: usize = 16;
 /// How long a provider may take to notice that it must stop, before its future is dropped.
-const STOP_GRACE: Duration = Duration::from_secs(1);
+pub(crate) const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// Why an attempt produced no result.
 pub(crate) enum Interrupted {
@@ -111,7 +112,7 @@ impl<'a> Attempt<'a> {
     pub(crate) async fn produce(
         &mut self,
         claimed: &Claimed,
-        provider: &dyn Provider,
+        pass: &mut Pass,
     ) -> Result<Produced, Interrupted> {
         self.must(|| self.runner.store.advance(self.lease(), State::Generating)).await?;
         let (sender, updates) = mpsc::channel(UPDATES_MAX);
@@ -125,8 +126,9 @@ impl<'a> Attempt<'a> {
             stop: self.held.stopped().clone(),
             handed_on: self.held.handed_on().clone(),
         };
+        let timeout = pass.begin(job.as_str(), self.runner.attempt_timeout);
         let ((index, seed, picture), mut telling) =
-            self.follow(provider.generate(call, sender), updates).await?;
+            self.follow(pass.provider.generate(call, sender), updates, timeout).await?;
         let generate = self.began_at.elapsed();
 
         // The next stage is told while the frame is stored; if the job is not ours any more, a file
@@ -156,9 +158,10 @@ impl<'a> Attempt<'a> {
         &mut self,
         call: impl Future<Output = Result<(), Failure>>,
         mut updates: mpsc::Receiver<Update>,
+        timeout: Duration,
     ) -> Result<((u32, u64, Picture), Telling), Interrupted> {
         let held = self.held.clone();
-        let deadline = tokio::time::sleep(self.runner.attempt_timeout);
+        let deadline = tokio::time::sleep(timeout);
         tokio::pin!(call, deadline);
         let mut ended = false;
         let mut last = None;
@@ -279,7 +282,9 @@ impl<'a> Attempt<'a> {
         let bytes = checked.bytes.len() as u64;
         self.runner.blobs.put(&id, checked.bytes).await.map_err(|error| {
             let detail = format!("{:#}", anyhow::Error::from(error));
-            Failure::new(ErrorCode::Temporary, "the frame could not be stored").detail(detail)
+            Failure::new(ErrorCode::Temporary, "the frame could not be stored")
+                .kind(FailureKind::Ours)
+                .detail(detail)
         })?;
         failpoint::hit("frame_stored");
         Ok(Artifact {

@@ -5,6 +5,10 @@
 
 // Pops jobs from the window while there is a free slot, and starts a runner for each.
 pub mod pump;
+// Leave to call one provider, as a value that can't be lost.
+pub mod guard;
+// Who draws for each pool, in order, and the leave to ask them.
+pub mod routes;
 // Runs one attempt and settles it exactly once.
 pub mod runner;
 // The call and its frames, between claim and settlement.
@@ -15,7 +19,7 @@ pub mod lease_keeper;
 pub mod picture_check;
 // The services that make images.
 pub mod provider;
-// What runs beside the jobs: heartbeat, sweep, clearing away.
+// What runs beside the jobs: heartbeat, sweep, probes, clearing away.
 pub mod upkeep;
 // Puts the parts together and runs them until told to stop.
 pub mod app;

@@ -1,12 +1,12 @@
 //! Pops jobs from the windows of one cell while there is a free slot, and starts a runner for each.
 //!
-//! A slot is held before the pop, so what is popped can run at once. The pumps of all cells share a
-//! worker's slots: one that found nothing gives its slot back and stands in line behind the others
-//! (the semaphore is first come, first served), and one whose Redis is away holds none meanwhile.
-//! What a pop yields is a hint; the claim makes it ours or finds it gone, and either is normal. A hint
-//! that comes while we drain is left alone: the sweep offers it to somebody else.
+//! A slot and a provider's pass are held before the pop, so what is popped can run at once; pools
+//! without a pass are not popped. The pumps of all cells share a worker's slots: one that found nothing
+//! gives its slot back and stands in line behind the others (the semaphore is first come, first
+//! served), and one whose Redis is away holds none meanwhile. What a pop yields is a hint; the claim
+//! makes it ours or finds it gone, and either is normal. A hint that comes while we drain is left
+//! alone: the sweep offers it to somebody else.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::provider::Provider;
+use crate::routes::{Pass, Routes};
 use crate::runner::Runner;
 
 /// Pause after a failed pop, so that a Redis that is down is not hammered.
@@ -37,8 +37,10 @@ pub struct Pump {
     pub popper: Popper,
     /// Runs what is claimed.
     pub runner: Arc<Runner>,
+    /// The pools it pops.
+    pub pools: Vec<Pool>,
     /// Who draws for each pool.
-    pub providers: HashMap<Pool, Arc<dyn Provider>>,
+    pub routes: Arc<Routes>,
     /// Free slots, shared by the pumps of all cells.
     pub slots: Arc<Semaphore>,
 }
@@ -66,16 +68,17 @@ impl Pump {
                 slot = self.slots.clone().acquire_owned() => slot,
             };
             let Ok(slot) = slot else { return running };
-            let popped = tokio::select! {
-                // The popper goes with us, and its socket with it: Redis forgets the pop.
+            let turn = tokio::select! {
+                // The popper goes with us, and its socket with it: Redis forgets the pop. Passes go
+                // back by themselves.
                 () = drain.cancelled() => return running,
-                popped = self.popper.pop() => popped,
+                turn = self.turn() => turn,
             };
-            match popped {
-                Ok(Some(hint)) => {
+            match turn {
+                Ok(Some((hint, pass))) => {
                     told = false;
                     failpoint::hit("popped");
-                    self.start(hint, slot, &mut running);
+                    self.start(hint, pass, slot, &mut running);
                 }
                 Ok(None) => told = false,
                 Err(error) => {
@@ -97,23 +100,34 @@ impl Pump {
         }
     }
 
-    /// Claims a popped job and runs it, beside the next pop.
-    fn start(&self, hint: Hint, slot: OwnedSemaphorePermit, running: &mut JoinSet<()>) {
-        let Some(provider) = self.providers.get(&hint.pool).cloned() else {
-            return;
+    /// Pops once from the pools that have leave, or waits until one may have it.
+    async fn turn(&mut self) -> Result<Option<(Hint, Pass)>, StoreError> {
+        let passes = self.routes.passes(&self.pools).await?;
+        if passes.is_empty() {
+            passes.wait().await;
+            return Ok(None);
+        }
+        let Some(hint) = self.popper.pop_among(|pool| passes.opens(pool)).await? else {
+            passes.rest().await;
+            return Ok(None);
         };
+        Ok(passes.take(&hint.pool).map(|pass| (hint, pass)))
+    }
+
+    /// Claims a popped job and runs it, beside the next pop.
+    fn start(&self, hint: Hint, pass: Pass, slot: OwnedSemaphorePermit, running: &mut JoinSet<()>) {
         let (store, runner, worker) =
             (self.store.clone(), self.runner.clone(), self.worker.clone());
         running.spawn(async move {
             // Held until the job is settled, so that slots bound what runs.
             let _slot = slot;
             failpoint::hit("claim_before");
-            match store.claim(&hint.job, &worker, provider.name()).await {
+            match store.claim(&hint.job, &worker, pass.provider.name()).await {
                 Ok(Claim::Claimed(claimed)) => {
                     failpoint::hit("claim_after");
                     let (attempt, fence) = (claimed.attempt, claimed.fence);
                     tracing::debug!(job = %hint.job, attempt, %fence, "claimed");
-                    let settled = runner.run(hint.job.clone(), claimed, provider).await;
+                    let settled = runner.run(hint.job.clone(), claimed, pass).await;
                     tracing::info!(job = %hint.job, attempt, "job is {settled:?}");
                 }
                 Ok(Claim::Gone(state)) => {

@@ -1,6 +1,6 @@
 //! Runs one attempt and settles it exactly once.
 //!
-//! Comes in: a claimed job and its provider. `attempt.rs` produces the frames; here is
+//! Comes in: a claimed job and the pass to its provider. `attempt.rs` produces the frames; here is
 //! decided what becomes of the job: completed, failed (now or for good), cancelled, handed back, or
 //! nothing at all when it is somebody else's by now. A settlement is repeated until Redis answers:
 //! the scripts know by the fence whether it still counts, and a paid frame is worth the wait.
@@ -17,7 +17,7 @@ use framewire_shared::store::{Store, StoreError};
 
 use crate::attempt::{Attempt, Interrupted, Produced};
 use crate::lease_keeper::{KeptLease, LeaseKeeper, StopReason};
-use crate::provider::Provider;
+use crate::routes::Pass;
 
 /// Pause between tries to settle while Redis is away.
 const SETTLE_PAUSE: Duration = Duration::from_millis(300);
@@ -49,13 +49,14 @@ pub struct Runner {
     pub keeper: Arc<LeaseKeeper>,
     /// When a failed attempt is tried again.
     pub retry: RetryPolicy,
-    /// Longest call to a provider.
+    /// Longest call to a provider that has no guard to say so.
     pub attempt_timeout: Duration,
 }
 
 impl Runner {
     /// Runs one attempt to its settlement.
-    pub async fn run(&self, job: JobId, claimed: Claimed, provider: Arc<dyn Provider>) -> Settled {
+    pub async fn run(&self, job: JobId, claimed: Claimed, pass: impl Into<Pass>) -> Settled {
+        let mut pass = pass.into();
         let lease = Lease { job, fence: claimed.fence };
         let held = self.keeper.keep(lease);
         let input = match serde_json::from_str::<FrameInput>(&claimed.input) {
@@ -63,14 +64,17 @@ impl Runner {
             Err(error) => {
                 let failure = Failure::new(ErrorCode::Permanent, "the job's input can't be read");
                 let failure = failure.detail(error.to_string());
-                return self.settle_interrupted(&held, &claimed, failure.into()).await;
+                return self.settle_interrupted(&held, &claimed, failure.into(), pass).await;
             }
         };
         let mut attempt = Attempt::new(self, held, input);
-        match attempt.produce(&claimed, provider.as_ref()).await {
-            Ok(produced) => self.settle_completed(attempt.held(), &produced).await,
+        match attempt.produce(&claimed, &mut pass).await {
+            Ok(produced) => {
+                pass.succeeded().await;
+                self.settle_completed(attempt.held(), &produced).await
+            }
             Err(interrupted) => {
-                self.settle_interrupted(attempt.held(), &claimed, interrupted).await
+                self.settle_interrupted(attempt.held(), &claimed, interrupted, pass).await
             }
         }
     }
@@ -93,6 +97,7 @@ impl Runner {
         held: &KeptLease,
         claimed: &Claimed,
         interrupted: Interrupted,
+        pass: Pass,
     ) -> Settled {
         let lease = &held.lease;
         let failure = match (interrupted, held.reason()) {
@@ -106,11 +111,14 @@ impl Runner {
             (_, Some(StopReason::Drain)) => return self.release(held).await,
             (Interrupted::Failed(failure), None) => failure,
             (_, Some(StopReason::Deadline)) => {
+                let timeout = pass.timeout().unwrap_or(self.attempt_timeout);
                 Failure::new(ErrorCode::Timeout, "the provider did not answer in time")
-                    .detail(format!("gave up after {} s", self.attempt_timeout.as_secs()))
+                    .detail(format!("gave up after {} s", timeout.as_secs()))
             }
             (Interrupted::Stopped, None) => return Settled::Abandoned,
         };
+        // Before the job may be popped again, so that it is not taken for a provider that rests.
+        pass.failed(&failure).await;
         let delay = self.retry.next_delay(
             &failure,
             claimed.attempt,

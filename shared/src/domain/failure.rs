@@ -63,18 +63,26 @@ impl ErrorCode {
 }
 
 /// What a failure says about the provider, for those who decide whether to go on asking it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FailureKind {
     /// It took too long.
+    #[serde(rename = "timeout")]
     Timeout,
     /// It asked for a slower pace, or its bill is not paid.
+    #[serde(rename = "quota")]
     Quota,
     /// It is broken, overloaded or can't be reached.
+    #[serde(rename = "5xx")]
     Server,
     /// It is well and refused the request, or our credentials.
+    #[serde(rename = "4xx")]
     Client,
     /// It answered something that nobody foresaw.
+    #[serde(rename = "unknown")]
     Unknown,
+    /// Nothing: it did its part, and we failed at ours.
+    #[serde(rename = "ours")]
+    Ours,
 }
 
 impl FailureKind {
@@ -86,6 +94,7 @@ impl FailureKind {
             Self::Server => "5xx",
             Self::Client => "4xx",
             Self::Unknown => "unknown",
+            Self::Ours => "ours",
         }
     }
 }
@@ -155,6 +164,12 @@ impl Failure {
     /// Says otherwise than the code whether the request may be sent again.
     pub fn resend(mut self, resend: Resend) -> Self {
         self.resend = resend;
+        self
+    }
+
+    /// Says otherwise than the code what it says about the provider.
+    pub fn kind(mut self, kind: FailureKind) -> Self {
+        self.kind = kind;
         self
     }
 

@@ -21,6 +21,8 @@ pub mod lease;
 pub mod attempt;
 // Why an attempt failed, for users and for operators.
 pub mod failure;
+// Who may call a provider, when and for how long.
+pub mod guard;
 // A frame's stored form.
 pub mod artifact;
 // What to show where there is no frame.
@@ -34,6 +36,7 @@ pub use attempt::RetryPolicy;
 pub use event::{Cursor, Event, EventKind};
 pub use failure::{ErrorCode, Failure, FailureKind, Origin, Resend};
 pub use fallback::{Fallback, FallbackKind};
+pub use guard::{GuardOptions, GuardState};
 pub use id::{Cell, IdError, JobId, Pool, SessionId, Tenant, WorkerId};
 pub use input::{Fault, FrameInput, InputFault, OutputFormat};
 pub use job::{Job, Progress, State, Timings, Verb};

@@ -5,6 +5,7 @@
 //! share a Redis, and guessing would lose a job.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::StoreError;
 use crate::domain::{Cursor, Fallback, Fence, Job, JobId, State};
@@ -456,6 +457,41 @@ pub(super) fn capacity(reply: Reply) -> Result<u32, StoreError> {
 /// Reads the answer of `fallback.lua`.
 pub(super) fn fallback_alone(reply: Reply) -> Result<Fallback, StoreError> {
     Ok(match_words!(reply, { [kind, url] => fallback(kind, url)? }))
+}
+
+/// Reads the answer of `closed.lua`: how long all providers of a pool are closed off, if they are.
+pub(super) fn closed(reply: Reply) -> Result<Option<Duration>, StoreError> {
+    Ok(match_words!(reply, {
+        ["open"] => None,
+        ["closed", ms] => Some(Duration::from_millis(number(ms)?)),
+    }))
+}
+
+/// Answers of `guard_load.lua` and `guard_swap.lua`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum GuardReply {
+    /// It is like this, now.
+    Found {
+        /// Epoch milliseconds.
+        now: u64,
+        /// Rises with each change; 0 if there is none yet.
+        version: u64,
+        /// As JSON; empty if there is none yet.
+        state: String,
+    },
+    /// It is replaced.
+    Swapped,
+}
+
+impl GuardReply {
+    pub(super) fn parse(reply: Reply) -> Result<Self, StoreError> {
+        Ok(match_words!(reply, {
+            ["guard" | "changed", now, version, state] => Self::Found {
+                now: number(now)?, version: number(version)?, state: (*state).to_owned(),
+            },
+            ["swapped"] => Self::Swapped,
+        }))
+    }
 }
 
 /// A job with its place in the queue, as `show.lua` and `snapshot.lua` read it.

@@ -9,7 +9,7 @@
 //! |---|---|---|---|---|
 //! | `config` | hash | caps of sessions, in jobs: `session_cap` (the operator's), `session_cap_default` (the settings'), `session_cap:<tenant>`; `overrides` (how many of the latter); of `c0` also `cells`, how many there are | set_cap; gateway, worker | tenants |
 //! | `pools` | set | pools that ever had a worker or a cap | heartbeat, set_cap | pools |
-//! | `pool:<pool>` | hash | `capacity` (live slots), `cap` (the operator's), `cap_default` (the settings'), `beat` (place in the class pattern), `service_ms` and `service_var` (moving mean and variance), `margin_<priority>` (stretches what is stated, so that it holds), `swept_at`, `lapse_from` | heartbeat, set_cap, admit, complete, sweep | 11 fields |
+//! | `pool:<pool>` | hash | `capacity` (live slots), `cap` (the operator's), `cap_default` (the settings'), `beat` (place in the class pattern), `service_ms` and `service_var` (moving mean and variance), `margin_<priority>` (stretches what is stated, so that it holds), `swept_at`, `lapse_from`, `closed_until` (all its providers are closed off until about then) | heartbeat, set_cap, admit, complete, sweep | 12 fields |
 //! | `job:<id>` | hash | the job, as text fields | all transitions, purge, delete | retention after the end |
 //! | `queue:<line>` | zset | the ledger: every unclaimed job that is not delayed → queued at | submit, claim, … | `queue_max` per pool |
 //! | `wait:<line>:<session>` | zset | a session's own line: job → queued at | submit, admit, … | `session_max` |
@@ -35,6 +35,7 @@
 //! | `workers:<pool>` | zset | worker → heard of until | heartbeat, sweep | workers |
 //! | `slots:<pool>` | hash | worker → slots | heartbeat, sweep | workers |
 //! | `sweep:<pool>` | string | the throttle of the sweep | sweep | 0.5 s |
+//! | `guard:<provider>` | hash, in the first cell only | `state` (JSON of `domain::guard`) and its version `v`; for people: `breaker`, `reason`, `tokens` at the last change, `throttled_until`, `running` | guard_swap | providers; 7 days after the last change |
 //!
 //! Channels: `stream:<session>` carries the text of each event; `probe:<gateway>` carries what a
 //! gateway publishes to itself to see whether its subscription is alive. In a cluster they are sharded
@@ -46,7 +47,7 @@ use crate::domain::{Cell, Pool, Priority, SessionId};
 pub const PREFIX: &str = "fw:";
 
 /// Types of the keys above, by the first word after the cell's root; for tests and the doctor.
-pub const TYPES: [(&str, &str); 28] = [
+pub const TYPES: [(&str, &str); 29] = [
     ("config", "hash"),
     ("pools", "set"),
     ("pool", "hash"),
@@ -75,6 +76,7 @@ pub const TYPES: [(&str, &str); 28] = [
     ("workers", "zset"),
     ("slots", "hash"),
     ("sweep", "string"),
+    ("guard", "hash"),
 ];
 
 /// Gives the root of a cell's keys, like `fw:{c0}:`.

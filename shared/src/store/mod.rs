@@ -24,6 +24,8 @@ pub mod queue;
 pub mod window;
 // Heartbeats and the sweep.
 pub mod upkeep;
+// What all workers know of each provider, changed one step at a time.
+pub mod guard;
 // Reading a session's events: replay, snapshot, and the live tail.
 pub mod stream;
 // Session tokens.

@@ -27,8 +27,29 @@ impl Store {
         lifetime: Duration,
     ) -> Result<u32, StoreError> {
         let (slots, lifetime_ms) = (slots.to_string(), lifetime.as_millis().to_string());
-        let arguments = [pool.as_str(), worker.as_str(), &slots, &lifetime_ms];
+        let arguments = [pool.as_str(), worker.as_str(), &slots, &lifetime_ms, ""];
         codec::capacity(self.run(&self.shared.scripts.heartbeat, cell, &arguments).await?)
+    }
+
+    /// Says for `lifetime` that a worker lives, and that its providers of a pool are closed off for
+    /// another `wait`: it counts no slots, so nothing is admitted for it. Gives the capacity.
+    pub async fn heartbeat_closed(
+        &self,
+        cell: Cell,
+        pool: &Pool,
+        worker: &WorkerId,
+        wait: Duration,
+        lifetime: Duration,
+    ) -> Result<u32, StoreError> {
+        let [wait_ms, lifetime_ms] = [wait, lifetime].map(|time| time.as_millis().to_string());
+        let arguments = [pool.as_str(), worker.as_str(), "0", &lifetime_ms, &wait_ms];
+        codec::capacity(self.run(&self.shared.scripts.heartbeat, cell, &arguments).await?)
+    }
+
+    /// Tells for how long all providers of a pool are closed off; `None` if one may be asked, and
+    /// where no worker has said otherwise.
+    pub async fn closed(&self, cell: Cell, pool: &Pool) -> Result<Option<Duration>, StoreError> {
+        codec::closed(self.run(&self.shared.scripts.closed, cell, &[pool.as_str()]).await?)
     }
 
     /// Mends one pool, unless somebody just did.

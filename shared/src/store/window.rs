@@ -77,12 +77,20 @@ impl Popper {
     /// server still pops, and the job waits for the sweep. Errors: the connection is gone or silent,
     /// or its node holds the cell no more; the next call makes a new one.
     pub async fn pop(&mut self) -> Result<Option<Hint>, StoreError> {
+        self.pop_among(|_| true).await
+    }
+
+    /// Does what [`Popper::pop`] does, for some of its pools; there must be one.
+    pub async fn pop_among(
+        &mut self,
+        among: impl Fn(&Pool) -> bool,
+    ) -> Result<Option<Hint>, StoreError> {
         self.connect().await?;
         let Some((mut connection, route)) = self.held.take() else {
             return Ok(None);
         };
         let mut command = redis::cmd("BZPOPMIN");
-        for (window, _) in &self.windows {
+        for (window, _) in self.windows.iter().filter(|(_, pool)| among(pool)) {
             command.arg(window);
         }
         command.arg(self.block.as_secs_f64());

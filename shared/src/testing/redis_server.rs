@@ -88,6 +88,12 @@ impl RedisServer {
         self.process().connection()
     }
 
+    /// Gives a command that only tests may give.
+    pub fn command(&self, words: &[&str]) {
+        let mut command = redis::Cmd::new();
+        let () = command.arg(words).query(&mut self.connection()).expect("obey a test");
+    }
+
     /// Opens a store with these bounds.
     pub fn store_with(&self, queue: QueueOptions) -> Store {
         Store::open(self.options(), queue).expect("open a store")

@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use framewire_shared::domain::{Cell, ErrorCode, Failure, JobId, SessionId, State};
+use framewire_shared::domain::guard::{Outcome, Purpose};
+use framewire_shared::domain::{
+    Cell, ErrorCode, Failure, GuardOptions, GuardState, JobId, SessionId, State,
+};
 use framewire_shared::store::caps::Capped;
 use framewire_shared::store::codec::{Cancel, Completed, Failed, Noted, Purged};
 use framewire_shared::store::doctor::{Bounds, EXAMPLES_MAX, Level, Remedy, Report};
@@ -265,6 +268,8 @@ async fn pools_with_wrong_counts_ghosts_and_keys_of_a_wrong_type_are_named_and_m
         ),
         ("HSET ~pool:default swept_at 1", &["unswept"]),
         ("SET ~lease:other x", &["wrong type"]),
+        ("HSET ~guard:openai v 3 state {", &["guard"]),
+        ("SET ~guard:openai x", &["wrong type"]),
     ])
     .await;
 }
@@ -299,6 +304,25 @@ async fn what_may_be_meant_so_is_noted_and_not_wrong() {
     let expected = ["unknown key", "strange cell", "session over its cap", "letters alone"];
     assert_eq!(kinds, BTreeSet::from(expected), "{:?}", ward.told(&report));
     assert!(report.is_healthy());
+}
+
+#[tokio::test]
+async fn a_provider_that_is_closed_off_is_noted_with_the_reason() {
+    let ward = Ward::new().await;
+    let options = GuardOptions::paid();
+    let refused = Failure::new(ErrorCode::AuthError, "not available").detail("401 invalid_api_key");
+    let outcome = Outcome::Failed { failure: refused, took: Duration::from_secs(1) };
+    let step = |state: &mut GuardState, now| {
+        state.acquire(&options, "w", Purpose::Job, now).unwrap();
+        state.settle(&options, "w", &outcome, now);
+    };
+    ward.world.store.step_guard("openai", step).await.unwrap();
+    let report = ward.examine().await;
+    let told = ward.told(&report);
+    let reason = "it refuses our credentials: AUTH_ERROR 401 invalid_api_key";
+    assert!(report.is_healthy() && told.len() == 1, "{told:?}");
+    assert!(told[0].starts_with("guard: provider openai is closed off (open for "), "{told:?}");
+    assert!(told[0].ends_with(reason), "{told:?}");
 }
 
 #[tokio::test]

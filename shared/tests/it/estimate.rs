@@ -88,7 +88,7 @@ async fn a_crowd_of_ones_own_jobs_waits_for_itself_and_not_a_newcomer_for_it() {
     }
     // Forty before it, two at a time.
     let last = last.unwrap();
-    assert!(last >= 16 * SERVICE_MS && last <= 30 * SERVICE_MS, "{last} ms");
+    assert!((16 * SERVICE_MS..=30 * SERVICE_MS).contains(&last), "{last} ms");
     let newcomer = shop.submit(&session()).await.1.unwrap();
     assert!(newcomer <= 3 * SERVICE_MS, "{newcomer} ms behind somebody else's crowd");
 }

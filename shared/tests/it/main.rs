@@ -13,6 +13,7 @@ mod fallback;
 mod idempotency;
 mod stream;
 mod sessions;
+mod guard;
 mod outage;
 mod half_open;
 mod cluster;

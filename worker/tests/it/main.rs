@@ -2,6 +2,7 @@
 
 mod world;
 mod runner;
+mod guard;
 mod process;
 mod cells;
 mod crash;

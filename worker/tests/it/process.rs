@@ -2,7 +2,7 @@
 
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
-use framewire_shared::domain::{FrameInput, State};
+use framewire_shared::domain::{Fault, FrameInput, JobId, State};
 use framewire_shared::testing::until;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -57,7 +57,7 @@ pub(crate) fn input(steps: u32, step_ms: u64) -> FrameInput {
     FrameInput { width: 64, height: 64, steps, step_ms: Some(step_ms), seed: Some(7), ..base }
 }
 
-pub(crate) async fn reaches(world: &World, job: &framewire_shared::domain::JobId, state: State) {
+pub(crate) async fn reaches(world: &World, job: &JobId, state: State) {
     until(state.as_str(), async || (world.job(job).await.state == state).then_some(())).await;
 }
 
@@ -129,6 +129,38 @@ async fn what_outlasts_the_grace_of_a_drain_goes_back_unburned() {
     let stored = world.job(&job).await;
     assert_eq!((stored.state, stored.attempt_count, stored.losses), (State::Queued, 0, 0));
     assert_eq!(world.events().await, ["queued", "started", "queued"]);
+}
+
+#[tokio::test]
+async fn what_was_asked_of_a_provider_and_what_came_of_it_is_logged_with_stable_fields() {
+    let world = World::new();
+    let mut command = command(&world);
+    let child = command.env("FRAMEWIRE_LOG_FORMAT", "json").stderr(Stdio::piped()).spawn();
+    let mut worker = Worker(Some(child.unwrap()));
+    let drawn = world.submit_input(&input(1, 0)).await;
+    reaches(&world, &drawn, State::Completed).await;
+    let refused = FrameInput { fault: Some(Fault::Permanent), ..input(1, 0) };
+    let refused = world.submit_input(&refused).await;
+    reaches(&world, &refused, State::Failed).await;
+    worker.signal(Signal::SIGTERM);
+    let output = worker.0.take().unwrap().wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let lines = said.lines().filter_map(|line| serde_json::from_str(line).ok());
+    let lines: Vec<serde_json::Value> = lines.collect();
+    let fields = |message: &str, job: &JobId| {
+        let its = lines.iter().find(|it| it["message"] == message && it["id"] == job.as_str());
+        its.unwrap_or_else(|| panic!("no {message} of {job} in {said}")).clone()
+    };
+    for job in [&drawn, &refused] {
+        let request = fields("gen.request", job);
+        assert_eq!(
+            (&request["timeoutMs"], &request["provider"]),
+            (&300_000.into(), &"builtin".into())
+        );
+        assert_eq!(request.get("budgetBefore"), None, "a budget without a guard");
+    }
+    assert!(fields("gen.success", &drawn)["latencyMs"].is_u64());
+    assert_eq!(fields("gen.fail", &refused)["kind"], "4xx");
 }
 
 #[tokio::test]

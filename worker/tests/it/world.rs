@@ -19,6 +19,9 @@ use futures::future::BoxFuture;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+/// The moment at which worlds with their own clock begin.
+const START_MS: u64 = 1_800_000_000_000;
+
 /// What the scripted provider does next.
 pub(crate) enum Act {
     /// Yields this.
@@ -29,11 +32,14 @@ pub(crate) enum Act {
     Fail(Failure),
     /// Never goes on.
     Hang,
+    /// Tells of its progress, without end.
+    Chatter,
 }
 
 /// A provider that plays one list of acts per call.
 #[derive(Default)]
 pub(crate) struct Scripted {
+    name: Option<&'static str>,
     pub(crate) calls: AtomicU32,
     /// Counts calls whose future was dropped or returned.
     pub(crate) ended: Arc<AtomicU32>,
@@ -53,11 +59,20 @@ impl Scripted {
         let acts = Mutex::new(calls.into_iter().collect());
         Arc::new(Self { acts, ..Self::default() })
     }
+
+    /// Makes one of another name.
+    pub(crate) fn named(
+        name: &'static str,
+        calls: impl IntoIterator<Item = Vec<Act>>,
+    ) -> Arc<Self> {
+        let acts = Mutex::new(calls.into_iter().collect());
+        Arc::new(Self { name: Some(name), acts, ..Self::default() })
+    }
 }
 
 impl Provider for Scripted {
     fn name(&self) -> &str {
-        "scripted"
+        self.name.unwrap_or("scripted")
     }
 
     fn generate(&self, _call: Call, updates: Updates) -> BoxFuture<'_, Result<(), Failure>> {
@@ -72,6 +87,10 @@ impl Provider for Scripted {
                     Act::Wait(notify) => notify.notified().await,
                     Act::Fail(failure) => return Err(failure),
                     Act::Hang => std::future::pending().await,
+                    Act::Chatter => loop {
+                        drop(updates.send(Update::Progress { step: 1, steps: 9 }).await);
+                        tokio::task::yield_now().await;
+                    },
                 }
             }
             Ok(())
@@ -97,14 +116,31 @@ pub(crate) struct World {
     pub(crate) keeper: Arc<LeaseKeeper>,
     pub(crate) session: SessionId,
     pub(crate) pool: Pool,
-    worker: WorkerId,
+    pub(crate) worker: WorkerId,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
         let redis = RedisServer::start();
-        let folder = tempfile::tempdir().unwrap();
         let store = redis.store_with(QueueOptions::default());
+        Self::with(redis, store)
+    }
+
+    /// Starts on a clock that [`World::at`] moves.
+    pub(crate) fn with_clock() -> Self {
+        let redis = RedisServer::start();
+        redis.set_clock(START_MS);
+        let store = redis.store_with_clock(QueueOptions::default());
+        Self::with(redis, store)
+    }
+
+    /// Moves the clock to this long after the start.
+    pub(crate) fn at(&self, since: Duration) {
+        self.redis.set_clock(START_MS + since.as_millis() as u64);
+    }
+
+    fn with(redis: RedisServer, store: Store) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         Self {
             blobs: Blobs::on_disk(&folder.path().join("artifacts")).unwrap(),
             keeper: LeaseKeeper::new(store.clone(), Duration::from_millis(20)),

@@ -3,7 +3,6 @@
 //! Pump, runner and lease keeper are those that the worker runs; what is left out of them are the
 //! heart, the sweeper and the janitor, which do not touch a job that goes well.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use framewire_shared::store::blobs::Blobs;
 use framewire_worker::lease_keeper::LeaseKeeper;
 use framewire_worker::provider::{Call, Picture, Provider, Update, Updates};
 use framewire_worker::pump::Pump;
+use framewire_worker::routes::Routes;
 use framewire_worker::runner::Runner;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -72,6 +72,8 @@ pub(crate) async fn drain(
         last: last.clone(),
     });
     let keeper = LeaseKeeper::new(store.clone(), RENEW);
+    let mut routes = Routes::default();
+    routes.add(store, pool.clone(), provider, None);
     let pump = Pump {
         cell: Cell::FIRST,
         worker: worker.clone(),
@@ -84,7 +86,8 @@ pub(crate) async fn drain(
             retry: RetryPolicy::default(),
             attempt_timeout: ATTEMPT_TIMEOUT,
         }),
-        providers: HashMap::from([(pool.clone(), provider)]),
+        pools: vec![pool.clone()],
+        routes: Arc::new(routes),
         slots: Arc::new(Semaphore::new(slots)),
     };
     let keeping = tokio::spawn({

@@ -24,6 +24,7 @@ const OF_POOLS: [&str; 11] = [
 pub(super) struct Keyspace {
     pub(super) pools: BTreeSet<String>,
     pub(super) sessions: BTreeSet<String>,
+    pub(super) guards: BTreeSet<String>,
     /// Job → names of the structures that have it.
     pub(super) jobs: BTreeMap<String, Vec<String>>,
     structures: BTreeSet<String>,
@@ -40,6 +41,7 @@ impl Keyspace {
         match word {
             "job" => drop(self.jobs.entry(second.to_owned()).or_default()),
             "live" | "held" | "stream" | "last" => drop(self.sessions.insert(second.to_owned())),
+            "guard" => drop(self.guards.insert(second.to_owned())),
             "wait" => drop(words.nth(1).map(|its| self.sessions.insert(its.to_owned()))),
             _ => {}
         }

@@ -15,6 +15,8 @@ mod keyspace;
 mod server;
 // Workers, load and waiting of one pool.
 mod pools;
+// Whether the providers may be called, and why not.
+mod guards;
 // A session's lines, cap and newest event.
 mod sessions;
 // Where one job stands, and where it must.
@@ -213,6 +215,7 @@ impl Store {
         for (cell, mut keyspace) in self.scan(cells, bounds, report).await? {
             self.read_members(cell, &mut keyspace, bounds, report).await?;
             self.examine_pools(cell, &keyspace, report).await?;
+            self.examine_guards(&keyspace, report).await?;
             self.examine_sessions(cell, &keyspace, bounds, report).await?;
             self.examine_jobs(cell, &keyspace, bounds, report).await?;
         }

@@ -1,0 +1,134 @@
+//! Finds out whether a provider that is closed off is well again.
+//!
+//! Jobs are not risked for that: a probe is a call with a fixed small prompt under a permit of its
+//! own kind, which the guard grants to one worker at a time, once in a while. Its picture is checked
+//! like any other and thrown away: no job, no event, nothing stored. Every worker offers to probe
+//! the providers it serves; while a provider is well, that costs one read per pass.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use framewire_shared::domain::guard::Purpose;
+use framewire_shared::domain::{ErrorCode, Failure, FrameInput};
+use framewire_shared::store::StoreError;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::attempt::STOP_GRACE;
+use crate::guard::Guard;
+use crate::picture_check;
+use crate::provider::{Call, Provider, Update};
+use crate::routes::{Pass, Routes};
+
+/// How often a worker offers to probe.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// What is drawn: harmless to every filter, the same each time.
+const PROMPT: &str = "a plain grey circle on a white background";
+/// Side of the picture, in pixels: the smallest that every model can draw well.
+const SIDE_PX: u32 = 512;
+/// Steps, for a provider that lets us choose.
+const STEPS: u32 = 8;
+/// Updates a provider may be ahead of us.
+const UPDATES_MAX: usize = 16;
+
+/// Probes the providers of one worker.
+pub struct Prober {
+    /// Whose providers are probed.
+    pub routes: Arc<Routes>,
+}
+
+/// What one pass has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Probed {
+    /// Probes that gave a picture.
+    pub succeeded: usize,
+    /// Probes that did not.
+    pub failed: usize,
+}
+
+impl Prober {
+    /// Offers once to probe each provider, and makes the probes that are granted.
+    pub async fn tick(&self) -> Result<Probed, StoreError> {
+        let guarded = self.routes.guarded();
+        let probes = guarded.into_iter().map(|(provider, guard)| probe(provider, guard));
+        let mut probed = Probed::default();
+        for result in futures::future::join_all(probes).await {
+            match result? {
+                Some(true) => probed.succeeded += 1,
+                Some(false) => probed.failed += 1,
+                None => {}
+            }
+        }
+        Ok(probed)
+    }
+
+    /// Probes until `stop`; a probe under way is given up.
+    pub async fn run(&self, stop: CancellationToken) {
+        let probing = super::every(INTERVAL, stop.clone(), "the prober", || async {
+            self.tick().await.map(drop)
+        });
+        stop.run_until_cancelled(probing).await;
+    }
+}
+
+/// Probes one provider, if that is granted; tells whether it gave a picture.
+async fn probe(provider: Arc<dyn Provider>, guard: Arc<Guard>) -> Result<Option<bool>, StoreError> {
+    let Ok(permit) = guard.acquire(Purpose::Probe).await? else {
+        return Ok(None);
+    };
+    let mut pass = Pass::new(provider, permit);
+    let id = format!("probe-{}", Uuid::new_v4().simple());
+    let timeout = pass.begin(&id, guard.options().timeout.ceiling);
+    let stop = CancellationToken::new();
+    let drawing = draw(pass.provider.clone(), call(id, stop.clone()));
+    tokio::pin!(drawing);
+    let drawn = match tokio::time::timeout(timeout, &mut drawing).await {
+        Ok(drawn) => drawn,
+        Err(_) => {
+            stop.cancel();
+            drop(tokio::time::timeout(STOP_GRACE, drawing).await);
+            Err(Failure::new(ErrorCode::Timeout, "the provider did not answer in time"))
+        }
+    };
+    match drawn {
+        Ok(()) => pass.succeeded().await,
+        Err(failure) => {
+            pass.failed(&failure).await;
+            return Ok(Some(false));
+        }
+    }
+    Ok(Some(true))
+}
+
+fn call(id: String, stop: CancellationToken) -> Call {
+    let input = FrameInput {
+        width: SIDE_PX,
+        height: SIDE_PX,
+        steps: STEPS,
+        seed: Some(1),
+        ..FrameInput::new(PROMPT)
+    };
+    let handed_on = CancellationToken::new();
+    Call { id, input, source: None, attempt: 1, checkpoint: None, stop, handed_on }
+}
+
+/// Makes the call; a picture that decodes is a success, whatever its size.
+async fn draw(provider: Arc<dyn Provider>, call: Call) -> Result<(), Failure> {
+    let (sender, mut updates) = mpsc::channel(UPDATES_MAX);
+    let look = async {
+        let mut drawn = None;
+        while let Some(update) = updates.recv().await {
+            if let Update::Frame { picture, .. } = update {
+                drawn = Some(picture);
+            }
+        }
+        drawn
+    };
+    let (ended, drawn) = tokio::join!(provider.generate(call, sender), look);
+    ended?;
+    let Some(picture) = drawn else {
+        return Err(Failure::new(ErrorCode::Unknown, "the provider sent no picture"));
+    };
+    picture_check::check(picture, None).await.map(drop)
+}
