@@ -1,7 +1,7 @@
 //! The three classes inside a pool.
 //!
 //! A class is a share, not a wall: admission takes classes by a repeating weighted pattern
-//! (`lua/prelude.lua`), so `low` waits longer but never for ever.
+//! (`lua/prelude/admit.lua`), so `low` waits longer but never for ever.
 
 use serde::{Deserialize, Serialize};
 

@@ -2,7 +2,7 @@
 //!
 //! Every key begins with `fw:` and the hash tag of its cell, `fw:{c0}:`, so that everything one
 //! script touches lies in one Redis Cluster slot. Scripts build the same names from the root of
-//! `KEYS[1]` (`lua/prelude.lua`). `<line>` stands for `<pool>:<priority>`. All values are text; all
+//! `KEYS[1]` (`lua/prelude/clock.lua`). `<line>` stands for `<pool>:<priority>`. All values are text; all
 //! scores are milliseconds since 1970 by Redis' own clock.
 //!
 //! | key | type | holds | written by | bound, lifetime |

@@ -1,4 +1,4 @@
-//! The Lua files, compiled into the binary, each behind the one prelude, run by digest.
+//! The Lua files, compiled into the binary, each behind the one prelude (`lua/prelude/`), run by digest.
 //!
 //! Redis keeps a script after its first use; after a restart or `SCRIPT FLUSH` it answers NOSCRIPT,
 //! and the script is loaded and run again. That is safe because a NOSCRIPT answer has run nothing.
@@ -19,7 +19,16 @@ const REPLICAS_SHARE: u32 = 2;
 /// Longest wait for replicas; healthy ones take a millisecond.
 const REPLICAS_PATIENCE_MAX: Duration = Duration::from_secs(1);
 
-const PRELUDE: &str = include_str!("../../lua/prelude.lua");
+/// Joins the prelude's files, in the order in which they build on each other.
+macro_rules! prelude {
+    ($($name:literal),+ $(,)?) => {
+        concat!($(include_str!(concat!("../../lua/prelude/", $name, ".lua")), "\n"),+)
+    };
+}
+
+const PRELUDE: &str = prelude!(
+    "clock", "event", "job", "caps", "admit", "places", "wait", "fallback", "ends", "read",
+);
 
 /// Declares the scripts: the field's name is the file's.
 macro_rules! scripts {
@@ -79,13 +88,12 @@ scripts!(
 /// Puts the prelude before a script, without the paragraphs that neither it nor they need.
 ///
 /// The prelude's paragraphs are separated by empty lines. A function is one of them, needed where it
-/// is called; others are needed where a name that they declare is used. Names come before their use,
-/// so one pass from the end finds all that are needed.
+/// is called; others are needed where a name that they declare is used, and headers nowhere. Names
+/// come before their use, so one pass from the end finds all that are needed.
 fn compose(prelude: &str, script: &str) -> String {
     let mut text = script.to_owned();
     for paragraph in prelude.trim_end().split("\n\n").collect::<Vec<_>>().into_iter().rev() {
-        let names = declared(paragraph);
-        if names.is_empty() || names.iter().any(|name| mentions(&text, name)) {
+        if declared(paragraph).iter().any(|name| mentions(&text, name)) {
             text = format!("{paragraph}\n\n{text}");
         }
     }

@@ -34,7 +34,7 @@ mutants! {
     /// Popped and never claimed jobs are not offered again
     Out = "sweep", "elseif admitted_at <= now - grace_ms then" => "elseif false then";
     /// A worker that lost its job may go on writing
-    Fence = "prelude", "return j and j.fence == fence" => "return j";
+    Fence = "prelude/job", "return j and j.fence == fence" => "return j";
     /// Jobs of dead workers stay theirs
     Lapse = "sweep", "local lapsed = lapsing and due('lease', now) or {}" => "local lapsed = {}";
     /// Gateways do not notice that an event was lost
@@ -42,15 +42,15 @@ mutants! {
     /// A request sent again makes a second job
     Idempotency = "submit", "if key ~= '' then\n  local seen" => "if false then\n  local seen";
     /// A call sent again is taken for a new one
-    Repeat = "prelude", "#ARGV[1] > 8" => "false";
+    Repeat = "prelude/clock", "#ARGV[1] > 8" => "false";
     /// A session may run any number of jobs
-    Cap = "prelude", "if redis.call('SCARD', live) >= cap then" => "if false then";
+    Cap = "prelude/admit", "if redis.call('SCARD', live) >= cap then" => "if false then";
     /// Admitted jobs are not counted until they are claimed
-    Capacity = "prelude", "if room > 0 then room = room -" => "if false then room = room -";
+    Capacity = "prelude/admit", "if room > 0 then room = room -" => "if false then room = room -";
     /// A session may have any number of unfinished jobs
     Depth = "submit", "if unfinished >= tonumber(ARGV[15]) then" => "if false then";
     /// A cancellation ends a job that runs or has ended already
-    Cancel = "prelude", "if j.state == 'queued' then\n    withdraw" => "if true then\n    withdraw";
+    Cancel = "prelude/ends", "if j.state == 'queued' then\n    withdraw" => "if true then\n    withdraw";
     /// A retry starts a job that has not ended
     Retry = "retry", "if j.state ~= 'failed' and j.state ~= 'cancelled'" => "if false";
     /// Nobody looks at start deadlines
@@ -60,11 +60,11 @@ mutants! {
     /// A job may kill any number of workers
     Losses = "sweep", ">= losses_max then" => "< 0 then";
     /// A lost worker counts as an attempt
-    Attempts = "prelude", "math.max(j.attempt_count - 1, 0)" => "j.attempt_count";
+    Attempts = "prelude/ends", "math.max(j.attempt_count - 1, 0)" => "j.attempt_count";
     /// An ended job keeps its session's slot
-    Slot = "prelude", "redis.call('SREM', root .. 'live:' .. j.session, j.id)" => "local _ = nil";
+    Slot = "prelude/places", "redis.call('SREM', root .. 'live:' .. j.session, j.id)" => "local _ = nil";
     /// Failed jobs leave no dead letter
-    Dead = "prelude", "redis.call('ZADD', root .. 'dead', at, j.id)" => "local _ = nil";
+    Dead = "prelude/ends", "redis.call('ZADD', root .. 'dead', at, j.id)" => "local _ = nil";
 }
 
 impl Weaken {

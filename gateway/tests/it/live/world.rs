@@ -1,6 +1,6 @@
 //! A Redis that tests may break, and readers that check what they are sent.
 //!
-//! Events are appended by the production code itself: `emit` and `whisper` of `prelude.lua`, run with
+//! Events are appended by the production code itself: `emit` and `whisper` of `prelude/event.lua`, run with
 //! EVAL over a socket of our own, with the PUBLISH left out where a message is to be lost.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -22,7 +22,10 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Long enough to never happen in a test.
 pub(crate) const NEVER: Duration = Duration::from_secs(3_600);
 
-const PRELUDE: &str = include_str!("../../../../shared/lua/prelude.lua");
+const PRELUDE: &str = concat!(
+    include_str!("../../../../shared/lua/prelude/clock.lua"),
+    include_str!("../../../../shared/lua/prelude/event.lua"),
+);
 
 /// Appends an event; the arguments after the nonce are session, job, kind, v and body.
 const EMIT: &str = "emit({session = ARGV[2], id = ARGV[3], v = ARGV[5], state = 'generating'}, \
