@@ -19,7 +19,7 @@ use super::stage::Stage;
 use super::storm::Storm;
 use super::user::{Promise, User};
 use super::witness::Witness;
-use super::{ChaosArgs, ChaosError, orders, pulse, reader, schedule, storm};
+use super::{ChaosArgs, ChaosError, course, orders, pulse, reader, schedule, storm};
 
 /// Readers of each session.
 const READERS: usize = 2;
@@ -58,8 +58,13 @@ pub(super) async fn play(
     let length = args.storm();
     let storm_ms = length.as_millis() as u64;
     let cast = Cast { workers: args.workers.into(), gateways: args.gateways.into() };
-    let faults = schedule::draw(&mut dice.fork(), cast, storm_ms);
-    let orders = orders::draw(&mut dice.fork(), args.jobs, storm_ms);
+    let (faults, orders) = match args.is_course() {
+        true => (course::faults(cast), course::orders()),
+        false => (
+            schedule::draw(&mut dice.fork(), cast, storm_ms),
+            orders::draw(&mut dice.fork(), args.jobs, storm_ms),
+        ),
+    };
     let over = Instant::now() + length;
 
     let stop = CancellationToken::new();

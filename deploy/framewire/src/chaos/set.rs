@@ -66,22 +66,17 @@ pub(super) fn up(
     Ok((stage, places))
 }
 
-/// Unfinished jobs of one session; the greedy one reaches it when the storm is bad.
-pub(super) fn session_max(jobs: u32) -> u32 {
-    (jobs / 10).clamp(40, 120)
-}
-
 /// Gives what all workers and gateways are set to: short leases, so that losses are quick.
 fn settings(data: &DataDir, args: &ChaosArgs) -> Vec<(String, String)> {
     let artifacts = data.artifacts().display().to_string();
     let all = [
         ("FRAMEWIRE_ARTIFACTS_PATH", artifacts),
-        ("FRAMEWIRE_WORKER_SLOTS", args.slots.to_string()),
+        ("FRAMEWIRE_WORKER_SLOTS", args.slots().to_string()),
         ("FRAMEWIRE_REDIS_CALL_TIMEOUT_MS", "1000".into()),
         ("FRAMEWIRE_QUEUE_LEASE_MS", LEASE_MS.to_string()),
         ("FRAMEWIRE_QUEUE_RENEW_MS", (LEASE_MS / 4).to_string()),
         ("FRAMEWIRE_QUEUE_SESSION_CAP", SESSION_CAP.to_string()),
-        ("FRAMEWIRE_QUEUE_SESSION_MAX", session_max(args.jobs).to_string()),
+        ("FRAMEWIRE_QUEUE_SESSION_MAX", args.session_max().to_string()),
         ("FRAMEWIRE_QUEUE_LOSSES_MAX", LOSSES_MAX.to_string()),
         ("FRAMEWIRE_GATEWAY_PING_MS", "1000".into()),
         ("FRAMEWIRE_GATEWAY_DRAIN_MS", "500".into()),
