@@ -34,10 +34,10 @@ const MIXED_MS: u64 = 2_600;
 const DEADLY_MS: u64 = 2_150;
 /// When single jobs come without a key, and time between two of them.
 const TRICKLE_MS: (u64, u64) = (4_500, 30);
-/// Time between two torn answers of each gateway, while they come.
-const TEAR_MS: u64 = 130;
+/// Time between two answers that each gateway loses, while they come.
+const LOSE_MS: u64 = 130;
 /// From when on workers go deaf, in turns, while they come; and time between two of them.
-const DEAF_MS: (u64, u64) = (5_800, 200);
+const DEAF_MS: (u64, u64) = (5_200, 150);
 
 /// Gives what is ordered, in order of time.
 pub(super) fn orders() -> Vec<Order> {
@@ -94,9 +94,9 @@ pub(super) fn faults(cast: Cast) -> Vec<(u64, Fault)> {
     let mut faults: Vec<_> = (0..cast.workers).map(freeze).collect();
     faults.push((SLOW_MS, Fault::HauntWorker(0)));
     let end = LENGTH.as_millis() as u64;
-    for at in (TRICKLE_MS.0..end).step_by(TEAR_MS as usize) {
+    for at in (TRICKLE_MS.0..end).step_by(LOSE_MS as usize) {
         let gateways = cast.workers..cast.workers + cast.gateways;
-        faults.extend(gateways.map(|number| (at, Fault::Tear(number))));
+        faults.extend(gateways.map(|number| (at, Fault::Lose(number))));
     }
     let deaf = (DEAF_MS.0..end).step_by(DEAF_MS.1 as usize).zip((0..cast.workers).cycle());
     faults.extend(deaf.map(|(at, number)| (at, Fault::Swallow(number, Side::Answers))));

@@ -27,6 +27,8 @@ const HUNT: Duration = Duration::from_millis(60);
 const HAUNT: Duration = Duration::from_secs(5);
 /// How long it then waits for its heir: a lease, a sweep, and the job's turn.
 const HEIR: Duration = Duration::from_secs(12);
+/// How long the end of a storm is held up by those who wait for a moment.
+const OVERTIME: Duration = Duration::from_secs(5);
 /// How a death by a deadly job is counted.
 const KILLED_BY_JOB: &str = "worker killed by its job";
 
@@ -101,7 +103,8 @@ impl Storm {
         }
     }
 
-    /// Lets the faults happen; returns when the time is over and nobody is lain in wait for.
+    /// Lets the faults happen; returns when the time is over and nobody is lain in wait for, or when
+    /// [`OVERTIME`] is over too.
     pub(super) async fn rage(
         &mut self,
         stage: &mut Stage,
@@ -112,7 +115,11 @@ impl Storm {
         let mut faults = faults.into_iter().peekable();
         let mut reliefs: Vec<(Instant, usize, Relief)> = Vec::new();
         let mut knives: Vec<(Instant, usize, Fault)> = Vec::new();
-        while Instant::now() < until || !knives.is_empty() || !self.ghosts.is_empty() {
+        loop {
+            let waits = !knives.is_empty() || !self.ghosts.is_empty();
+            if Instant::now() >= until + if waits { OVERTIME } else { Duration::ZERO } {
+                break;
+            }
             stage.tend()?;
             self.hunt(stage);
             let now = Instant::now();
@@ -260,6 +267,7 @@ impl Storm {
                 stage.link(number).map(Link::cut).is_some()
             }
             Fault::Tear(_) => stage.link(number).map(Link::tear).is_some(),
+            Fault::Lose(_) => stage.link(number).map(Link::lose).is_some(),
             Fault::Swallow(_, side) => stage.link(number).map(|it| it.swallow(side)).is_some(),
             Fault::Delay(_, delay, length) => {
                 relief = later(length, Relief::Hasten);
