@@ -10,7 +10,6 @@
 use std::time::Duration;
 
 use super::orders::{Order, SESSIONS, Trouble};
-use super::proxy::Side;
 use super::schedule::{Cast, Fault};
 
 /// Its length, without what is waited for.
@@ -20,10 +19,11 @@ pub(super) const SLOTS: u8 = 1;
 /// Unfinished jobs of one session: few, so that a frozen crowd is soon above them.
 pub(super) const SESSION_MAX: u32 = 20;
 
-/// When every worker is frozen, and how long: shorter than a lease. Nothing admitted is claimed
-/// then, and nothing ends: load, caps and bounds are as high as they let them be.
-const CROWD_MS: (u64, u64) = (700, 1_400);
-/// Jobs of the first session in it, far above the bound; and of each other one, above its cap.
+/// When every worker is frozen, and how long it would stay so. Nothing admitted is claimed then, and
+/// nothing ends: load, caps and bounds are as high as they let them be. Long before it is over, when
+/// nobody lies in wait for them any longer, the sleepers are killed, each with a job that it popped.
+const CROWD_MS: (u64, u64) = (700, 3_000);
+/// Jobs of the first session in it, above the bound; and of each other one, above its cap.
 const CROWD: (u64, u64) = (26, 4);
 /// When two slow jobs begin, behind which others miss their deadline, and one of which gets an
 /// heir while its first worker is frozen.
@@ -36,8 +36,6 @@ const DEADLY_MS: u64 = 2_150;
 const TRICKLE_MS: (u64, u64) = (4_500, 30);
 /// Time between two answers that each gateway loses, while they come.
 const LOSE_MS: u64 = 130;
-/// From when on workers go deaf, in turns, while they come; and time between two of them.
-const DEAF_MS: (u64, u64) = (5_200, 150);
 
 /// Gives what is ordered, in order of time.
 pub(super) fn orders() -> Vec<Order> {
@@ -92,14 +90,14 @@ pub(super) fn orders() -> Vec<Order> {
 pub(super) fn faults(cast: Cast) -> Vec<(u64, Fault)> {
     let freeze = |number| (CROWD_MS.0, Fault::StopWorker(number, CROWD_MS.1));
     let mut faults: Vec<_> = (0..cast.workers).map(freeze).collect();
+    // Redis has popped a job for each of them, which none will ever claim.
+    faults.extend((0..cast.workers).map(|number| (CROWD_MS.0, Fault::KillWorker(number))));
     faults.push((SLOW_MS, Fault::HauntWorker(0)));
     let end = LENGTH.as_millis() as u64;
     for at in (TRICKLE_MS.0..end).step_by(LOSE_MS as usize) {
         let gateways = cast.workers..cast.workers + cast.gateways;
         faults.extend(gateways.map(|number| (at, Fault::Lose(number))));
     }
-    let deaf = (DEAF_MS.0..end).step_by(DEAF_MS.1 as usize).zip((0..cast.workers).cycle());
-    faults.extend(deaf.map(|(at, number)| (at, Fault::Swallow(number, Side::Answers))));
     faults.sort_by_key(|(at, _)| *at);
     faults
 }
@@ -126,16 +124,15 @@ fn plain(at_ms: u64, session: usize) -> Order {
 
 #[cfg(test)]
 mod tests {
-    use super::super::schedule::LEASE_MS;
     use super::*;
 
     #[test]
-    fn the_course_is_in_order_of_time_and_freezes_for_less_than_a_lease() {
+    fn the_course_is_in_order_of_time_and_its_crowd_is_above_the_bound() {
         let faults = faults(Cast { workers: 3, gateways: 2 });
         assert!(faults.is_sorted_by_key(|(at, _)| *at));
         assert!(orders().is_sorted_by_key(|order| order.at_ms));
         assert!(orders().last().is_some_and(|order| order.at_ms < LENGTH.as_millis() as u64));
-        assert!(CROWD_MS.1 < LEASE_MS && CROWD.0 > SESSION_MAX.into());
+        assert!(CROWD.0 > SESSION_MAX.into());
     }
 
     #[test]

@@ -173,7 +173,7 @@ pub(crate) enum ChaosError {
     Missing(&'static str),
     #[error("use {} for the run: it is not empty", .0.display())]
     NotEmpty(PathBuf),
-    #[error("have every gateway ready in time; {0}")]
+    #[error("have everybody ready in time; {0}")]
     Opening(String),
     #[error("handle files and processes of the run")]
     Io(#[from] std::io::Error),

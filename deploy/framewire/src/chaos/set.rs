@@ -114,21 +114,25 @@ fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind(("127.0.0.1", 0))?.local_addr()
 }
 
-/// Starts everybody and waits until all gateways are ready.
+/// Starts everybody and waits until all are ready.
 pub(super) async fn open(stage: &mut Stage, places: &Places) -> Result<(), ChaosError> {
     let deadline = Instant::now() + OPENING;
     let http = reqwest::Client::builder().no_proxy().build()?;
     let mut waiting: Vec<String> = places.gateways.clone();
-    while let Some(gateway) = waiting.last() {
+    loop {
         stage.tend()?;
-        let ready = http.get(format!("{gateway}/readyz")).send().await;
-        if ready.is_ok_and(|reply| reply.status().is_success()) {
-            waiting.pop();
-        } else if Instant::now() > deadline || !stage.crashes.is_empty() {
-            return Err(ChaosError::Opening(stage.crashes.join(", ")));
-        } else {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        if let Some(gateway) = waiting.last() {
+            let ready = http.get(format!("{gateway}/readyz")).send().await;
+            if ready.is_ok_and(|reply| reply.status().is_success()) {
+                waiting.pop();
+            }
         }
+        if waiting.is_empty() && stage.workers.iter_mut().all(|it| it.title().is_some()) {
+            return Ok(());
+        }
+        if Instant::now() > deadline || !stage.crashes.is_empty() {
+            return Err(ChaosError::Opening(stage.crashes.join(", ")));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    Ok(())
 }
