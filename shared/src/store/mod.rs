@@ -93,7 +93,9 @@ impl From<redis::RedisError> for StoreError {
             ErrorKind::Extension if error.code() == Some("NOREPLICAS") => {
                 Self::Unavailable(error.into())
             }
-            ErrorKind::UnexpectedReturnType | ErrorKind::Parse => Self::Garbled(error.to_string()),
+            ErrorKind::UnexpectedReturnType => Self::Garbled(error.to_string()),
+            // An answer that breaks off in its middle is a connection that did.
+            ErrorKind::Parse => Self::Unavailable(error.into()),
             _ if error.is_io_error() || error.is_connection_dropped() || error.is_timeout() => {
                 Self::Unavailable(error.into())
             }

@@ -108,6 +108,8 @@ pub(super) fn is_astray(error: &RedisError) -> bool {
             ServerErrorKind::Moved | ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown
         )
     ) || error.is_unrecoverable_error()
+        // An answer that was cut off: the connection is gone, and says so in the parser's words.
+        || kind == ErrorKind::Parse
         // How Redis 6.2 tells it of a script.
         || error.detail().is_some_and(|detail| detail.contains("-READONLY"))
 }

@@ -6,8 +6,8 @@
 //! kill their workers, a Redis that dies and comes back on its append-only file; after it, a calm
 //! in which everything may settle. Then three books must agree: what users were promised (`user`),
 //! what Redis had at any moment (`witness`), what readers saw (`reader`). That the run can fail is
-//! shown by mutants, each a protection that is missing (`mutant`); `--mutants` holds a small run
-//! for each, and every one must be found. The seed fixes orders and faults; how they meet is
+//! shown by mutants, each a protection that is missing (`mutant`); `--mutants` holds the `course` for
+//! each, and every one must break the promise that is its own. The seed fixes orders and faults; how they meet is
 //! chance. Reading order below: what is planned, who is on stage, who watches, the judgement.
 
 // Chance that can be repeated.
@@ -16,6 +16,8 @@ mod dice;
 mod schedule;
 // What users will ask for.
 mod orders;
+// Orders and faults in which every protection is needed.
+mod course;
 // The network between one process and Redis.
 mod proxy;
 // Takes published events out of a gateway's ears.
@@ -103,19 +105,40 @@ pub(crate) struct ChaosArgs {
     /// Where the report is written as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Takes a protection away, to see that the run can fail
-    #[arg(long, value_name = "NAME")]
+    /// Holds the course instead: a short run, not drawn, in which every protection is needed
+    #[arg(long, conflicts_with_all = ["jobs", "seconds", "slots", "workers"])]
+    course: bool,
+    /// Holds the course without a protection, to see that its promise is broken then
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["jobs", "seconds", "slots", "workers"])]
     weaken: Option<Weaken>,
-    /// Takes each protection away in turn, in a small run each; fails if one is not missed
-    #[arg(long, conflicts_with_all = ["weaken", "jobs", "seconds", "data", "report"])]
+    /// Holds the course with all protections, then without each in turn; fails if one is not missed
+    #[arg(long, conflicts_with_all = ["weaken", "jobs", "seconds", "slots", "workers", "data", "report"])]
     mutants: bool,
 }
 
 impl ChaosArgs {
     /// Gives the length of the storm.
     fn storm(&self) -> Duration {
+        if self.is_course() {
+            return course::LENGTH;
+        }
         let by_jobs = || (u64::from(self.jobs) / JOBS_PER_SECOND).clamp(10, 3_600);
         Duration::from_secs(self.seconds.unwrap_or_else(by_jobs))
+    }
+
+    /// Gives the unfinished jobs of one session; the greedy one reaches it when the storm is bad.
+    fn session_max(&self) -> u32 {
+        if self.is_course() { course::SESSION_MAX } else { (self.jobs / 10).clamp(40, 120) }
+    }
+
+    /// Tells whether the course is held, and no storm.
+    fn is_course(&self) -> bool {
+        self.course || self.weaken.is_some()
+    }
+
+    /// Gives the jobs that run at the same time in each worker.
+    fn slots(&self) -> u8 {
+        if self.is_course() { course::SLOTS } else { self.slots }
     }
 }
 
@@ -150,7 +173,7 @@ pub(crate) enum ChaosError {
     Missing(&'static str),
     #[error("use {} for the run: it is not empty", .0.display())]
     NotEmpty(PathBuf),
-    #[error("have every gateway ready in time; {0}")]
+    #[error("have everybody ready in time; {0}")]
     Opening(String),
     #[error("handle files and processes of the run")]
     Io(#[from] std::io::Error),
@@ -178,21 +201,32 @@ pub(crate) async fn chaos(args: ChaosArgs) -> Result<bool, ChaosError> {
     Ok(report.is_clean())
 }
 
-/// Holds a small run for each mutant; tells whether every one was found.
+/// Holds the course with everything and without each protection; tells whether the first was clean
+/// and every other one broke the promise that is its mutant's.
 async fn mutants(args: &ChaosArgs, seed: u64) -> Result<bool, ChaosError> {
-    let mut missed = 0;
-    for (weaken, seed) in Weaken::value_variants().iter().zip(seed..) {
-        let (jobs, seconds) = weaken.size();
-        let args =
-            ChaosArgs { jobs, seconds: Some(seconds), weaken: Some(*weaken), ..args.clone() };
+    let mut failed = 0;
+    let all = std::iter::once(None).chain(Weaken::value_variants().iter().copied().map(Some));
+    for (weaken, seed) in all.zip(seed..) {
+        let args = ChaosArgs { course: true, weaken, ..args.clone() };
         let (report, path) = hold_in_folder(&args, seed).await?;
-        std::fs::remove_dir_all(path)?;
-        missed += u32::from(report.is_clean());
-        let verdict = if report.is_clean() { "NOT FOUND" } else { "found" };
-        let line = format!("{verdict:<9} {:<12} seed {seed}: {}\n", weaken.name(), report.found());
-        console::show(&line);
+        let (is_right, verdict) = match weaken {
+            None if report.is_clean() => (true, "clean"),
+            None => (false, "NOT CLEAN"),
+            Some(_) if report.is_missed() => (true, "found"),
+            Some(_) => (false, "NOT FOUND"),
+        };
+        if path.exists() {
+            std::fs::remove_dir_all(path)?;
+        }
+        failed += u32::from(!is_right);
+        let name = weaken.map_or_else(|| "all there".to_owned(), Weaken::name);
+        let took = report.whole.as_secs();
+        console::show(&format!(
+            "{verdict:<9} {name:<12} {took:>3} s, seed {seed}: {}\n",
+            report.found()
+        ));
     }
-    Ok(missed == 0)
+    Ok(failed == 0)
 }
 
 /// Holds a run in its folder, which is gone afterwards if it was ours and all was well.
@@ -202,12 +236,12 @@ async fn hold_in_folder(args: &ChaosArgs, seed: u64) -> Result<(Report, PathBuf)
     if std::fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(ChaosError::NotEmpty(path));
     }
-    let weakened = args.weaken.map(|it| format!(" --weaken {}", it.name())).unwrap_or_default();
-    console::show(&format!(
-        "framewire chaos --seed {seed} --jobs {} --seconds {}{weakened}\n",
-        args.jobs,
-        args.storm().as_secs(),
-    ));
+    let what = match args.weaken {
+        Some(weaken) => format!("--weaken {}", weaken.name()),
+        None if args.course => "--course".to_owned(),
+        None => format!("--jobs {} --seconds {}", args.jobs, args.storm().as_secs()),
+    };
+    console::show(&format!("framewire chaos --seed {seed} {what}\n"));
     let data = DataDir::take(&path)?;
     let report = hold(args, seed, &data).await?;
     if report.is_clean() && args.data.is_none() && args.weaken.is_none() {
@@ -228,7 +262,7 @@ async fn hold(args: &ChaosArgs, seed: u64, data: &DataDir) -> Result<Report, Cha
         users.push(town.session(&mut dice).await?);
     }
     let names: Vec<String> = users.iter().map(|user| user.session.clone()).collect();
-    let witness = Witness::start(&places.socket, &names, set::session_max(args.jobs))?;
+    let witness = Witness::start(&places.socket, &names, args.session_max())?;
 
     let books = play::play(args, &mut dice, &mut stage, &places, &users, &witness).await?;
 
@@ -264,10 +298,12 @@ async fn hold(args: &ChaosArgs, seed: u64, data: &DataDir) -> Result<Report, Cha
     let lives = lives.into_values().collect::<Vec<_>>();
     let mut report = Report {
         seed,
-        weakened: args.weaken.map(Weaken::name),
+        weakened: args.weaken,
         processes: format!(
             "{} workers with {} slots, {} gateways, Redis; every other one over TCP",
-            args.workers, args.slots, args.gateways
+            args.workers,
+            args.slots(),
+            args.gateways
         ),
         appendfsync: args.appendfsync.word(),
         storm: args.storm(),

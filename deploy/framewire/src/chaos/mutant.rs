@@ -10,13 +10,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::findings::Kind;
 use super::forger::Forger;
 use super::proxy::Side;
 use super::wire::{Whole, request, words};
 
-/// Declares the mutants: name, what is missing then, script, its line, what stands there instead.
+/// Declares the mutants: name, what is missing then, which findings show it, script, its line, what
+/// stands there instead.
 macro_rules! mutants {
-    ($($(#[doc = $doc:literal])+ $name:ident = $file:literal, $line:literal => $instead:literal;)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident [$($kind:ident)+] = $file:literal, $line:literal => $instead:literal;)+) => {
         /// A protection that is taken away.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
         pub(crate) enum Weaken { $($(#[doc = $doc])+ $name,)+ }
@@ -26,64 +28,56 @@ macro_rules! mutants {
             const fn change(self) -> (&'static str, &'static str, &'static str) {
                 match self { $(Self::$name => ($file, $line, $instead),)+ }
             }
+
+            /// Gives the promises that are broken without it: another finding does not count.
+            pub(super) const fn breaks(self) -> &'static [Kind] {
+                match self { $(Self::$name => &[$(Kind::$kind,)+],)+ }
+            }
         }
     };
 }
 
 mutants! {
     /// Popped and never claimed jobs are not offered again
-    Out = "sweep", "elseif admitted_at <= now - grace_ms then" => "elseif false then";
+    Out [Unfinished] = "sweep", "elseif admitted_at <= now - grace_ms then" => "elseif false then";
     /// A worker that lost its job may go on writing
-    Fence = "prelude/job", "return j and j.fence == fence" => "return j";
+    Fence [Zombie] = "prelude/job", "return j and j.fence == fence" => "return j";
     /// Jobs of dead workers stay theirs
-    Lapse = "sweep", "local lapsed = lapsing and due('lease', now) or {}" => "local lapsed = {}";
+    Lapse [Unfinished] = "sweep", "local lapsed = lapsing and due('lease', now) or {}" => "local lapsed = {}";
     /// Gateways do not notice that an event was lost
-    Offset = "", "" => "";
+    Offset [Lost Altered] = "", "" => "";
     /// A request sent again makes a second job
-    Idempotency = "submit", "if key ~= '' then\n  local seen" => "if false then\n  local seen";
+    Idempotency [Duplicated] = "submit", "if key ~= '' then\n  local seen" => "if false then\n  local seen";
     /// A call sent again is taken for a new one
-    Repeat = "prelude/clock", "#ARGV[1] > 8" => "false";
+    Repeat [Illegal] = "prelude/clock", "#ARGV[1] > 8" => "false";
     /// A session may run any number of jobs
-    Cap = "prelude/admit", "if redis.call('SCARD', live) >= cap then" => "if false then";
+    Cap [OverCap] = "prelude/admit", "if redis.call('SCARD', live) >= cap then" => "if false then";
     /// Admitted jobs are not counted until they are claimed
-    Capacity = "prelude/admit", "if room > 0 then room = room -" => "if false then room = room -";
+    Capacity [OverCap] = "prelude/admit", "if room > 0 then room = room -" => "if false then room = room -";
     /// A session may have any number of unfinished jobs
-    Depth = "submit", "if unfinished >= tonumber(ARGV[15]) then" => "if false then";
+    Depth [OverCap] = "submit", "if unfinished >= tonumber(ARGV[15]) then" => "if false then";
     /// A cancellation ends a job that runs or has ended already
-    Cancel = "prelude/ends", "if j.state == 'queued' then\n    withdraw" => "if true then\n    withdraw";
+    Cancel [Duplicated Illegal] = "prelude/ends", "if j.state == 'queued' then\n    withdraw" => "if true then\n    withdraw";
     /// A retry starts a job that has not ended
-    Retry = "retry", "if j.state ~= 'failed' and j.state ~= 'cancelled'" => "if false";
+    Retry [Illegal] = "retry", "if j.state ~= 'failed' and j.state ~= 'cancelled'" => "if false";
     /// Nobody looks at start deadlines
-    Deadline = "sweep", "local late = due('deadline', now)" => "local late = {}";
+    Deadline [Late] = "sweep", "local late = due('deadline', now)" => "local late = {}";
     /// A retry's delay never ends
-    Delay = "sweep", "local ready = due('delayed', now)" => "local ready = {}";
+    Delay [Unfinished] = "sweep", "local ready = due('delayed', now)" => "local ready = {}";
     /// A job may kill any number of workers
-    Losses = "sweep", ">= losses_max then" => "< 0 then";
+    Losses [Burned] = "sweep", ">= losses_max then" => "< 0 then";
     /// A lost worker counts as an attempt
-    Attempts = "prelude/ends", "math.max(j.attempt_count - 1, 0)" => "j.attempt_count";
+    Attempts [Burned] = "prelude/ends", "math.max(j.attempt_count - 1, 0)" => "j.attempt_count";
     /// An ended job keeps its session's slot
-    Slot = "prelude/places", "redis.call('SREM', root .. 'live:' .. j.session, j.id)" => "local _ = nil";
+    Slot [Unfinished] = "prelude/places", "redis.call('SREM', root .. 'live:' .. j.session, j.id)" => "local _ = nil";
     /// Failed jobs leave no dead letter
-    Dead = "prelude/ends", "redis.call('ZADD', root .. 'dead', at, j.id)" => "local _ = nil";
+    Dead [DeadLetters] = "prelude/ends", "redis.call('ZADD', root .. 'dead', at, j.id)" => "local _ = nil";
 }
 
 impl Weaken {
     /// Gives its name, as on the command line.
     pub(super) fn name(self) -> String {
         format!("{self:?}").to_lowercase()
-    }
-
-    /// Gives how many jobs and seconds show that it is missing.
-    pub(super) fn size(self) -> (u32, u64) {
-        match self {
-            // Few answers get lost in a way that matters.
-            Self::Repeat => (800, 20),
-            // Queues must pile up.
-            Self::Capacity | Self::Depth | Self::Deadline => (400, 10),
-            // A worker must come back while its heir is still at work.
-            Self::Fence => (200, 15),
-            _ => (80, 10),
-        }
     }
 }
 

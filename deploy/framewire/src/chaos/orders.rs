@@ -36,11 +36,11 @@ pub(super) struct Order {
     /// When, in milliseconds from the start of the storm.
     pub(super) at_ms: u64,
     pub(super) session: usize,
-    priority: &'static str,
-    steps: u64,
-    step_ms: u64,
-    is_slow: bool,
-    seed: u64,
+    pub(super) priority: &'static str,
+    pub(super) steps: u64,
+    pub(super) step_ms: u64,
+    pub(super) is_slow: bool,
+    pub(super) seed: u64,
     pub(super) trouble: Trouble,
     /// Its Idempotency-Key; one without is not sent again when nobody knows what became of it.
     pub(super) key: Option<String>,

@@ -19,7 +19,7 @@ use super::stage::Stage;
 use super::storm::Storm;
 use super::user::{Promise, User};
 use super::witness::Witness;
-use super::{ChaosArgs, ChaosError, orders, pulse, reader, schedule, storm};
+use super::{ChaosArgs, ChaosError, course, orders, pulse, reader, schedule, storm};
 
 /// Readers of each session.
 const READERS: usize = 2;
@@ -29,7 +29,7 @@ const CALM: Duration = Duration::from_secs(1_200);
 /// Jobs are stuck when nothing at all happens for so long: longer than leases, retries, watchdogs.
 const STUCK: Duration = Duration::from_secs(15);
 /// The same where a protection is missing, and being stuck is what is expected.
-const STUCK_WEAKENED: Duration = Duration::from_secs(8);
+const STUCK_WEAKENED: Duration = Duration::from_secs(5);
 /// A storm this long is followed by a calm in which half-open connections must be found out.
 const LONG_STORM: Duration = Duration::from_secs(30);
 
@@ -58,8 +58,13 @@ pub(super) async fn play(
     let length = args.storm();
     let storm_ms = length.as_millis() as u64;
     let cast = Cast { workers: args.workers.into(), gateways: args.gateways.into() };
-    let faults = schedule::draw(&mut dice.fork(), cast, storm_ms);
-    let orders = orders::draw(&mut dice.fork(), args.jobs, storm_ms);
+    let (faults, orders) = match args.is_course() {
+        true => (course::faults(cast), course::orders()),
+        false => (
+            schedule::draw(&mut dice.fork(), cast, storm_ms),
+            orders::draw(&mut dice.fork(), args.jobs, storm_ms),
+        ),
+    };
     let over = Instant::now() + length;
 
     let stop = CancellationToken::new();
@@ -87,7 +92,11 @@ pub(super) async fn play(
     let settled_after = calm_at.elapsed();
 
     // A deaf connection that nobody cuts is found out by a probe after half a minute.
-    let patience = Duration::from_secs(if length < LONG_STORM { 10 } else { 90 });
+    let patience = match length < LONG_STORM {
+        true if args.weaken.is_some() => STUCK_WEAKENED,
+        true => Duration::from_secs(10),
+        false => Duration::from_secs(90),
+    };
     let settled_at = Instant::now();
     let heads: Vec<u64> = witness.with(|seen| {
         let lengths = seen.logs.iter().map(|log| log.entries.len() as u64);

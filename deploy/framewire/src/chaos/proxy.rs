@@ -46,6 +46,8 @@ impl Side {
 struct Weather {
     cuts: u64,
     tears: u64,
+    /// Whether nothing is left of a torn answer.
+    loses: bool,
     swallows: [u64; 2],
     delay: Duration,
     refuses: bool,
@@ -94,7 +96,18 @@ impl Link {
 
     /// Breaks the next answer off in its middle.
     pub(super) fn tear(&self) {
-        self.weather.send_modify(|weather| weather.tears += 1);
+        self.weather.send_modify(|weather| {
+            weather.tears += 1;
+            weather.loses = false;
+        });
+    }
+
+    /// Loses the next answer, and its connection with it.
+    pub(super) fn lose(&self) {
+        self.weather.send_modify(|weather| {
+            weather.tears += 1;
+            weather.loses = true;
+        });
     }
 
     /// Makes every connection carry nothing any more.
@@ -227,7 +240,8 @@ impl Way {
         }
         if self.side == Side::Answers && self.weather.borrow().tears != self.born.tears {
             // It may be gone already; it ends either way.
-            drop(to.write_all(&read[..read.len() / 2]).await);
+            let kept = if self.weather.borrow().loses { 0 } else { read.len() / 2 };
+            drop(to.write_all(&read[..kept]).await);
             return false;
         }
         match &mut self.tamper {

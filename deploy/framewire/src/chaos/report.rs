@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 
 use super::findings::{Findings, Kind};
 use super::measures::{Estimates, Times};
+use super::mutant::Weaken;
 
 /// Everything that is reported.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) seed: u64,
-    pub(super) weakened: Option<String>,
+    pub(super) weakened: Option<Weaken>,
     pub(super) processes: String,
     /// What Redis' `appendfsync` was.
     pub(super) appendfsync: &'static str,
@@ -70,6 +71,12 @@ impl Report {
         self.findings.total() == 0
     }
 
+    /// Tells whether a protection was taken away and the promise that it keeps was broken.
+    pub(super) fn is_missed(&self) -> bool {
+        let broken = |kind: &Kind| self.findings.count(*kind) > 0;
+        self.weakened.is_some_and(|weakened| weakened.breaks().iter().any(broken))
+    }
+
     /// Gives what was found, in one line.
     pub(super) fn found(&self) -> String {
         let found = Kind::ALL.iter().filter(|kind| self.findings.count(**kind) > 0);
@@ -123,7 +130,7 @@ impl Report {
                 ),
             ),
         ];
-        run.extend(self.weakened.iter().map(|what| row("missing protection", what.clone())));
+        run.extend(self.weakened.iter().map(|what| row("missing protection", what.name())));
         let mut done: Vec<_> =
             self.faults.iter().map(|(fault, count)| row(fault, count.to_string())).collect();
         done.push(row("redis could not be read for", seconds(self.redis_away)));
@@ -202,7 +209,8 @@ impl Report {
         };
         json!({
             "seed": self.seed,
-            "weakened": self.weakened,
+            "weakened": self.weakened.map(Weaken::name),
+            "missed": self.is_missed(),
             "passed": self.is_clean(),
             "processes": self.processes,
             "appendfsync": self.appendfsync,

@@ -41,6 +41,8 @@ pub(super) enum Fault {
     Cut(usize, u64),
     /// The next answer on a link breaks off in its middle.
     Tear(usize),
+    /// The next answer on a link is lost with its connection.
+    Lose(usize),
     /// All connections of a link stay open and carry nothing any more, that way or both.
     Swallow(usize, Side),
     /// Everything on a link takes so many milliseconds longer, for so many.
@@ -62,6 +64,7 @@ impl Fault {
             Self::StopRedis(_) => "redis paused",
             Self::Cut(..) => "connections cut",
             Self::Tear(_) => "answer torn",
+            Self::Lose(_) => "answer lost",
             Self::Swallow(..) => "connections half-open",
             Self::Delay(..) => "network slow",
         }
@@ -79,6 +82,7 @@ impl Fault {
             | Self::StopGateway(number, _)
             | Self::Cut(number, _)
             | Self::Tear(number)
+            | Self::Lose(number)
             | Self::Swallow(number, _)
             | Self::Delay(number, ..) => number,
             Self::KillRedis(_) | Self::StopRedis(_) => 0,

@@ -66,22 +66,17 @@ pub(super) fn up(
     Ok((stage, places))
 }
 
-/// Unfinished jobs of one session; the greedy one reaches it when the storm is bad.
-pub(super) fn session_max(jobs: u32) -> u32 {
-    (jobs / 10).clamp(40, 120)
-}
-
 /// Gives what all workers and gateways are set to: short leases, so that losses are quick.
 fn settings(data: &DataDir, args: &ChaosArgs) -> Vec<(String, String)> {
     let artifacts = data.artifacts().display().to_string();
     let all = [
         ("FRAMEWIRE_ARTIFACTS_PATH", artifacts),
-        ("FRAMEWIRE_WORKER_SLOTS", args.slots.to_string()),
+        ("FRAMEWIRE_WORKER_SLOTS", args.slots().to_string()),
         ("FRAMEWIRE_REDIS_CALL_TIMEOUT_MS", "1000".into()),
         ("FRAMEWIRE_QUEUE_LEASE_MS", LEASE_MS.to_string()),
         ("FRAMEWIRE_QUEUE_RENEW_MS", (LEASE_MS / 4).to_string()),
         ("FRAMEWIRE_QUEUE_SESSION_CAP", SESSION_CAP.to_string()),
-        ("FRAMEWIRE_QUEUE_SESSION_MAX", session_max(args.jobs).to_string()),
+        ("FRAMEWIRE_QUEUE_SESSION_MAX", args.session_max().to_string()),
         ("FRAMEWIRE_QUEUE_LOSSES_MAX", LOSSES_MAX.to_string()),
         ("FRAMEWIRE_GATEWAY_PING_MS", "1000".into()),
         ("FRAMEWIRE_GATEWAY_DRAIN_MS", "500".into()),
@@ -119,21 +114,25 @@ fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind(("127.0.0.1", 0))?.local_addr()
 }
 
-/// Starts everybody and waits until all gateways are ready.
+/// Starts everybody and waits until all are ready.
 pub(super) async fn open(stage: &mut Stage, places: &Places) -> Result<(), ChaosError> {
     let deadline = Instant::now() + OPENING;
     let http = reqwest::Client::builder().no_proxy().build()?;
     let mut waiting: Vec<String> = places.gateways.clone();
-    while let Some(gateway) = waiting.last() {
+    loop {
         stage.tend()?;
-        let ready = http.get(format!("{gateway}/readyz")).send().await;
-        if ready.is_ok_and(|reply| reply.status().is_success()) {
-            waiting.pop();
-        } else if Instant::now() > deadline || !stage.crashes.is_empty() {
-            return Err(ChaosError::Opening(stage.crashes.join(", ")));
-        } else {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        if let Some(gateway) = waiting.last() {
+            let ready = http.get(format!("{gateway}/readyz")).send().await;
+            if ready.is_ok_and(|reply| reply.status().is_success()) {
+                waiting.pop();
+            }
         }
+        if waiting.is_empty() && stage.workers.iter_mut().all(|it| it.title().is_some()) {
+            return Ok(());
+        }
+        if Instant::now() > deadline || !stage.crashes.is_empty() {
+            return Err(ChaosError::Opening(stage.crashes.join(", ")));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    Ok(())
 }

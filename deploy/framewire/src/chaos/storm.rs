@@ -3,11 +3,12 @@
 //! It also kills whoever works on a deadly job, in the storm and after it. Whom a fault does not
 //! find (it is dead already, or not ready) is not counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::life::LOSSES_MAX;
 use super::orders::{DEADLY, SLOW};
 use super::proxy::Link;
 use super::schedule::Fault;
@@ -26,6 +27,8 @@ const HUNT: Duration = Duration::from_millis(60);
 const HAUNT: Duration = Duration::from_secs(5);
 /// How long it then waits for its heir: a lease, a sweep, and the job's turn.
 const HEIR: Duration = Duration::from_secs(12);
+/// How long the end of a storm is held up by those who wait for a moment.
+const OVERTIME: Duration = Duration::from_secs(5);
 /// How a death by a deadly job is counted.
 const KILLED_BY_JOB: &str = "worker killed by its job";
 
@@ -37,12 +40,12 @@ for _, id in ipairs(redis.call('ZRANGE', 'fw:{c0}:lease:default', 0, -1)) do
 end
 return held";
 
-/// Lists who works on jobs with a prompt of this kind: worker, job, worker, job…
+/// Lists who works on jobs with a prompt of this kind that have this field: worker, job, worker…
 const WORKING_ON: &str = "
 local workers = {}
 for _, id in ipairs(redis.call('ZRANGE', 'fw:{c0}:lease:default', 0, -1)) do
-  local f = redis.call('HMGET', 'fw:{c0}:job:' .. id, 'locked_by', 'input')
-  if f[1] and f[2] and string.find(f[2], ARGV[1], 1, true) then
+  local f = redis.call('HMGET', 'fw:{c0}:job:' .. id, 'locked_by', 'input', ARGV[2])
+  if f[1] and f[2] and f[3] and string.find(f[2], ARGV[1], 1, true) then
     workers[#workers + 1] = f[1]
     workers[#workers + 1] = id
   end
@@ -80,6 +83,8 @@ pub(super) struct Storm {
     wire: Wire,
     hunted_at: Instant,
     ghosts: Vec<Ghost>,
+    /// How many workers each deadly job has killed.
+    deaths: HashMap<String, u32>,
     /// How often each kind of fault hit.
     pub(super) counts: BTreeMap<&'static str, u32>,
     pub(super) strikes: Vec<Strike>,
@@ -92,12 +97,14 @@ impl Storm {
             wire: Wire::new(socket, ASK),
             hunted_at: Instant::now(),
             ghosts: Vec::new(),
+            deaths: HashMap::new(),
             counts: BTreeMap::new(),
             strikes: Vec::new(),
         }
     }
 
-    /// Lets the faults happen; returns when the time is over.
+    /// Lets the faults happen; returns when the time is over and nobody is lain in wait for, or when
+    /// [`OVERTIME`] is over too.
     pub(super) async fn rage(
         &mut self,
         stage: &mut Stage,
@@ -108,7 +115,11 @@ impl Storm {
         let mut faults = faults.into_iter().peekable();
         let mut reliefs: Vec<(Instant, usize, Relief)> = Vec::new();
         let mut knives: Vec<(Instant, usize, Fault)> = Vec::new();
-        while Instant::now() < until {
+        loop {
+            let waits = !knives.is_empty() || !self.ghosts.is_empty();
+            if Instant::now() >= until + if waits { OVERTIME } else { Duration::ZERO } {
+                break;
+            }
             stage.tend()?;
             self.hunt(stage);
             let now = Instant::now();
@@ -155,9 +166,14 @@ impl Storm {
             return;
         }
         self.hunted_at = Instant::now();
-        for (number, _) in self.working_on(stage, DEADLY) {
+        for (number, job) in self.working_on(stage, DEADLY, "locked_by") {
+            // One more than may be: if it goes on even then, that is seen, and it may end.
+            if self.deaths.get(&job).is_some_and(|deaths| *deaths > LOSSES_MAX) {
+                continue;
+            }
             let jobs = self.held_by(stage, number);
             if stage.workers[number].kill(Duration::ZERO) {
+                *self.deaths.entry(job).or_default() += 1;
                 self.note(KILLED_BY_JOB, number, jobs);
             }
         }
@@ -176,10 +192,11 @@ impl Storm {
         }
     }
 
-    /// Gives the numbers of those who work on jobs of this kind, each with the job.
-    fn working_on(&mut self, stage: &mut Stage, kind: &str) -> Vec<(usize, String)> {
+    /// Gives the numbers of those who work on jobs of this kind, if it has come so far that it has
+    /// this field; each with the job.
+    fn working_on(&mut self, stage: &mut Stage, kind: &str, field: &str) -> Vec<(usize, String)> {
         // Unreachable now, reachable later.
-        let found = self.wire.eval(WORKING_ON, &[kind]);
+        let found = self.wire.eval(WORKING_ON, &[kind, field]);
         let found: Vec<&str> = found.iter().flat_map(Answer::list).map(Answer::text).collect();
         let mut at_it = Vec::new();
         for (number, worker) in stage.workers.iter_mut().enumerate() {
@@ -191,8 +208,11 @@ impl Storm {
     }
 
     /// Pauses a worker at a slow job until the job has an heir; false if nobody is at one.
+    ///
+    /// It has told of a preview: one that is frozen before it hears that its claim was granted gives
+    /// the job up when it comes back, and is no zombie.
     fn haunt(&mut self, stage: &mut Stage) -> bool {
-        for (number, job) in self.working_on(stage, SLOW) {
+        for (number, job) in self.working_on(stage, SLOW, "preview") {
             let worker = &mut stage.workers[number];
             if let Some(title) = worker.title()
                 && worker.pause(HEIR)
@@ -247,6 +267,7 @@ impl Storm {
                 stage.link(number).map(Link::cut).is_some()
             }
             Fault::Tear(_) => stage.link(number).map(Link::tear).is_some(),
+            Fault::Lose(_) => stage.link(number).map(Link::lose).is_some(),
             Fault::Swallow(_, side) => stage.link(number).map(|it| it.swallow(side)).is_some(),
             Fault::Delay(_, delay, length) => {
                 relief = later(length, Relief::Hasten);
