@@ -102,6 +102,7 @@ export class Stream {
     this.#unheard = 0;
     this.#silence_ms = this.#timing.silencePings * (ping_ms || 15_000);
     this.#heard();
+    clearTimeout(this.#steady);
     this.#steady = setTimeout(() => (this.#tries = 0), this.#timing.steadyMs);
     this.#hooks.onState("live");
     if (mode === "resumed") return;
@@ -116,10 +117,11 @@ export class Stream {
 
   #lost() {
     this.#close();
-    if (this.#running) this.#again(this.#pause());
+    this.#again(this.#pause());
   }
 
   #again(pause_ms) {
+    if (!this.#running) return;
     this.#hooks.onState(this.#blocked ? "blocked" : "reconnecting");
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => this.#open(), pause_ms);

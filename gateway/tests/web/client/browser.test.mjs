@@ -38,7 +38,8 @@ const runs = (page) => page.reaches(() => window.job.progress?.step >= 2);
 const outcome = (page) =>
   page.evaluate(async () => {
     const { status, picture, job } = await window.job.result;
-    return { status, picture, id: job.id, width: (await createImageBitmap(await window.fw.frames.get(picture))).width };
+    const { width } = await createImageBitmap(await window.fw.frames.get(picture));
+    return { status, picture, id: job.id, width };
   });
 
 const jobsOf = (page) =>
@@ -105,7 +106,9 @@ test(
     await runs(page);
     await context.setOffline(true);
     await page.reaches(() => window.fw.state === "reconnecting");
-    await page.evaluate(() => (window.second = window.fw.generate({ prompt: "ordered offline" })));
+    await page.evaluate(() => {
+      window.second = window.fw.generate({ prompt: "ordered offline" });
+    });
     await context.setOffline(false);
     assert.equal((await outcome(page)).status, "completed");
     const second = await page.evaluate(async () => (await (await window.second).result).status);
