@@ -138,17 +138,10 @@ export class Studio {
 export async function visitClient(context, options = {}) {
   context.setDefaultTimeout(WAIT_MS);
   const page = await context.newPage();
-  page.streams = new Set();
   page.streamsOpened = 0;
-  const isStream = (request) => new URL(request.url()).pathname === "/v1/events";
   page.on("request", (request) => {
-    if (!isStream(request)) return;
-    page.streams.add(request);
-    page.streamsOpened++;
+    page.streamsOpened += Number(new URL(request.url()).pathname === "/v1/events");
   });
-  for (const end of ["requestfinished", "requestfailed"]) {
-    page.on(end, (request) => page.streams.delete(request));
-  }
   page.begin = async () => {
     await page.evaluate(async (how) => {
       const { Framewire } = await import("/client/framewire.js");

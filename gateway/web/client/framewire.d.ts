@@ -31,13 +31,7 @@ export interface Preview {
 }
 
 export type Status =
-  | "queued"
-  | "processing"
-  | "generating"
-  | "uploading"
-  | "completed"
-  | "failed"
-  | "cancelled";
+  "queued" | "processing" | "generating" | "uploading" | "completed" | "failed" | "cancelled";
 
 export interface JobError {
   code: string;

@@ -42,7 +42,10 @@ const APPLY = {
     frames: frames ?? job.frames,
     timings: timings ?? null,
   }),
-  failed: (job, { error, fallback }) => ({ error: error ?? null, fallback: fallback ?? job.fallback }),
+  failed: (job, { error, fallback }) => ({
+    error: error ?? null,
+    fallback: fallback ?? job.fallback,
+  }),
   cancelled: (job, { fallback }) => ({ fallback: fallback ?? job.fallback }),
 };
 
@@ -144,7 +147,9 @@ export class JobHandle {
         while (queue.length === 0 && !reader.done) {
           await new Promise((wake) => (reader.wake = wake));
         }
-        return queue.length ? { value: queue.shift(), done: false } : { value: undefined, done: true };
+        return queue.length
+          ? { value: queue.shift(), done: false }
+          : { value: undefined, done: true };
       },
       return: async () => {
         reader.end();
@@ -255,7 +260,14 @@ export class JobHandle {
   #outcome() {
     const { status, frames, error, fallback } = this.#job;
     const picture = frames[0]?.url ?? fallback?.url ?? null;
-    return { status, frames, error: error ?? null, fallback: fallback ?? null, picture, job: this.#job };
+    return {
+      status,
+      frames,
+      error: error ?? null,
+      fallback: fallback ?? null,
+      picture,
+      job: this.#job,
+    };
   }
 
   /** A callback that throws is its author's to hear of, and holds up nobody else. */

@@ -41,7 +41,10 @@ export class Session {
 
   /** Fetches as this session and gives the answer as it is. */
   fetch(path, init = {}) {
-    const headers = { ...init.headers, ...(this.#token && { Authorization: `Bearer ${this.#token}` }) };
+    const headers = {
+      ...init.headers,
+      ...(this.#token && { Authorization: `Bearer ${this.#token}` }),
+    };
     return this.#fetch(this.href(path), { credentials: "same-origin", ...init, headers });
   }
 
@@ -58,7 +61,9 @@ export class Session {
 
   /** Makes a session if there is none. */
   ensure() {
-    this.#opening ??= alone(this.isCookie, () => this.#open()).finally(() => (this.#opening = null));
+    this.#opening ??= alone(this.isCookie, () => this.#open()).finally(
+      () => (this.#opening = null),
+    );
     return this.#opening;
   }
 

@@ -35,12 +35,14 @@ const order = (page, what) =>
 const runs = (page) => page.reaches(() => window.job.progress?.step >= 2);
 
 /** The outcome of `window.job`, as far as it can leave the page. */
-const outcome = (page) =>
-  page.evaluate(async () => {
+async function outcome(page) {
+  await page.reaches(() => window.job.settled);
+  return page.evaluate(async () => {
     const { status, picture, job } = await window.job.result;
     const { width } = await createImageBitmap(await window.fw.frames.get(picture));
     return { status, picture, id: job.id, width };
   });
+}
 
 const jobsOf = (page) =>
   page.evaluate(async () => (await (await fetch("/v1/jobs?limit=100")).json()).data);
@@ -137,18 +139,21 @@ test(
   "two hundred jobs of one page share one stream and leave nothing behind",
   inContext(async (context) => {
     const page = await visitClient(context);
-    const statuses = await page.evaluate(async (input) => {
-      const many = (count) => Array.from({ length: count }, () => window.fw.generate(input));
-      const seen = [];
-      // A session may have a hundred unfinished ones.
-      for (const count of [80, 80, 40]) {
-        const jobs = await Promise.all(many(count));
-        for (const { status } of await Promise.all(jobs.map(({ result }) => result))) {
-          seen.push(status);
+    const statuses = await page.evaluate(
+      async (input) => {
+        const many = (count) => Array.from({ length: count }, () => window.fw.generate(input));
+        const seen = [];
+        // A session may have a hundred unfinished ones.
+        for (const count of [80, 80, 40]) {
+          const jobs = await Promise.all(many(count));
+          for (const { status } of await Promise.all(jobs.map(({ result }) => result))) {
+            seen.push(status);
+          }
         }
-      }
-      return seen;
-    }, { ...BRISK, steps: 1, step_ms: 0 });
+        return seen;
+      },
+      { ...BRISK, steps: 1, step_ms: 0 },
+    );
     assert.equal(statuses.length, 200);
     assert.deepEqual([...new Set(statuses)], ["completed"]);
     assert.equal(await page.evaluate(() => window.fw.inFlight), 0);

@@ -34,7 +34,14 @@ test("a job tells its place, steps, preview and frame in order, and then nothing
   });
   gateway.say("position", { job: job.id, v: 1, ahead: 3 });
   gateway.tell(job.id, "started", { status: "processing" });
-  gateway.say("progress", { job: job.id, v: 2, status: "generating", step: 1, steps: 2, fraction: 0.5 });
+  gateway.say("progress", {
+    job: job.id,
+    v: 2,
+    status: "generating",
+    step: 1,
+    steps: 2,
+    fraction: 0.5,
+  });
   gateway.tell(job.id, "preview", { status: "generating", data: { index: 0, url: "/p", step: 1 } });
   gateway.complete(job.id);
 

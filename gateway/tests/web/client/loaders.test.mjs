@@ -3,11 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import {
-  AsyncFrameLoader,
-  FrameBuffer,
-  ProgressiveLoader,
-} from "../../../web/client/framewire.js";
+import { AsyncFrameLoader, FrameBuffer, ProgressiveLoader } from "../../../web/client/framewire.js";
 
 /** A loader that answers when the test says so. */
 function manual() {

@@ -116,7 +116,8 @@ export class Scripted {
       const jobs = [...this.jobs.values()].filter((job) => !job.finished);
       return json(response, 200, { head: `${this.#position}-u`, jobs, more: false, data: jobs });
     }
-    if (!this.jobs.has(id)) return json(response, 404, { code: "job_not_found", fallback: FALLBACK });
+    if (!this.jobs.has(id))
+      return json(response, 404, { code: "job_not_found", fallback: FALLBACK });
     if (verb === "cancel") this.tell(id, "cancelled", { status: "cancelled" });
     if (verb === "retry") this.tell(id, "queued", { status: "queued" });
     return json(response, 200, this.jobs.get(id));
@@ -125,9 +126,12 @@ export class Scripted {
   #stream(request, response) {
     this.streamsOpened++;
     const at = `${this.#position}-u`;
-    const mode = new URL(request.url, this.url).searchParams.get("cursor") === at ? "resumed" : "reset";
+    const mode =
+      new URL(request.url, this.url).searchParams.get("cursor") === at ? "resumed" : "reset";
     response.writeHead(200, { "Content-Type": "text/event-stream" });
-    response.write(`event: sync\ndata: ${JSON.stringify({ mode, at, head: at, ping_ms: 15000 })}\n\n`);
+    response.write(
+      `event: sync\ndata: ${JSON.stringify({ mode, at, head: at, ping_ms: 15000 })}\n\n`,
+    );
     this.streams.add(response);
     request.on("close", () => this.streams.delete(response));
     response.on("close", () => {
