@@ -1,9 +1,8 @@
 // One job's life in the client, against a scripted gateway.
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
 
-import { FakeStorage, FALLBACK, frameOf, json, Scripted } from "./scripted.mjs";
+import { FakeStorage, FALLBACK, frameOf, json, Scripted, test } from "./scripted.mjs";
 
 /** A client whose stream is open, and a job in flight. */
 async function inFlight(t, options) {

@@ -2,8 +2,14 @@
 
 import { createServer } from "node:http";
 import { once } from "node:events";
+import * as runner from "node:test";
 
 import { Framewire } from "../../../web/client/framewire.js";
+
+const TEST_MS_MAX = 20_000;
+
+/** A test that fails, and does not hang, where what it waits for never comes. */
+export const test = (name, body) => runner.test(name, { timeout: TEST_MS_MAX }, body);
 
 export const FALLBACK = { url: "/v1/fallback.webp", kind: "static" };
 

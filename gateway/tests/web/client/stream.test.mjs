@@ -1,9 +1,8 @@
 // The client's way to events when the stream breaks, against a scripted gateway.
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
 
-import { Scripted } from "./scripted.mjs";
+import { Scripted, test } from "./scripted.mjs";
 
 test("many jobs share one stream, and none is held after its end", async (t) => {
   const gateway = await Scripted.start(t);
