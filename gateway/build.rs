@@ -3,9 +3,11 @@
 use std::path::Path;
 
 const STUDIO: &str = "web/studio";
+const CLIENT: &str = "web/client";
 
 fn main() {
     println!("cargo:rerun-if-changed={STUDIO}");
+    println!("cargo:rerun-if-changed={CLIENT}");
     let index = Path::new(STUDIO).join("index.html");
     assert!(
         index.is_file(),

@@ -1,8 +1,9 @@
-//! The studio's files, compiled in (a debug build reads them from the source tree, so that a page
-//! can be edited and reloaded), and the picture that ships.
+//! The studio's files and the client's modules, compiled in (a debug build reads them from the source
+//! tree, so that a page can be edited and reloaded), and the picture that ships.
 //!
-//! A name is letters, digits, dots and dashes and stands in a table, so nothing beside the folder
-//! can be reached.
+//! A name is letters, digits, dots and dashes and stands in a table, so nothing beside the two
+//! folders can be reached. Browsers ask before they use a file again, so that the modules of a page
+//! are of one version.
 //! The policy lets the page load from this gateway alone: a prompt that finds its way into the page
 //! as markup can neither run nor send anything anywhere.
 //! The picture is the end of every fallback: it needs neither Redis nor a session nor the disk, and
@@ -28,6 +29,10 @@ const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; style-src 
 #[folder = "web/studio"]
 struct Studio;
 
+#[derive(RustEmbed)]
+#[folder = "web/client"]
+struct Client;
+
 /// The picture that ships, drawn by the built-in provider from "calm misty mountains at dawn" with
 /// seed 2 at 512 × 512. Whoever changes it changes its path too: browsers keep it for good.
 const FALLBACK: &[u8] = include_bytes!("../../web/fallback.webp");
@@ -39,7 +44,7 @@ const FALLBACK_ETAG: &str = "\"fallback-1\"";
     responses((status = 200, description = "The studio", content_type = "text/html",
         body = String)))]
 pub async fn index(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    file(&request, "index.html")
+    file::<Studio>(&request, "index.html")
 }
 
 /// Serves the studio's page at the root.
@@ -47,7 +52,7 @@ pub async fn index(request: HttpRequest) -> Result<HttpResponse, Problem> {
     responses((status = 200, description = "The studio", content_type = "text/html",
         body = String)))]
 pub async fn root(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    file(&request, "index.html")
+    file::<Studio>(&request, "index.html")
 }
 
 /// Serves a file of the studio.
@@ -58,7 +63,18 @@ pub async fn root(request: HttpRequest) -> Result<HttpResponse, Problem> {
         (status = 404, description = "No such file"),
     ))]
 pub async fn studio(path: Path<String>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    file(&request, &path)
+    file::<Studio>(&request, &path)
+}
+
+/// Serves a module of the JavaScript client; `framewire.js` is its face.
+#[utoipa::path(get, path = "/client/{file}", tag = "studio", operation_id = "clientFile",
+    security(()), params(("file" = String, Path, description = "Its name")),
+    responses(
+        (status = 200, description = "The module", content_type = "text/javascript", body = String),
+        (status = 404, description = "No such module"),
+    ))]
+pub async fn client(path: Path<String>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    file::<Client>(&request, &path)
 }
 
 /// Serves the picture that ships, the end of every `fallback`.
@@ -85,13 +101,13 @@ pub async fn fallback(request: HttpRequest) -> HttpResponse {
     response.content_type("image/webp").body(FALLBACK)
 }
 
-fn file(request: &HttpRequest, name: &str) -> Result<HttpResponse, Problem> {
+fn file<Folder: RustEmbed>(request: &HttpRequest, name: &str) -> Result<HttpResponse, Problem> {
     let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_');
     if !name.bytes().all(plain) {
         return Err(no_route());
     }
     let content_type = content_type(name).ok_or_else(no_route)?;
-    let file = Studio::get(name).ok_or_else(no_route)?;
+    let file = Folder::get(name).ok_or_else(no_route)?;
     let digest = file.metadata.sha256_hash();
     let short = digest.iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
     let etag = format!("\"{short:016x}\"");

@@ -119,6 +119,7 @@ routes! {
     "/" { GET assets::root }
     "/studio" { GET assets::index }
     "/studio/{file}" { GET assets::studio }
+    "/client/{file}" { GET assets::client }
 }
 
 /// Starts a path whose other methods are refused with the list of those it has.

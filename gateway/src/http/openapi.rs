@@ -39,7 +39,7 @@ use super::{
         sessions::create, submit::submit, jobs::list, jobs::show, jobs::cancel, jobs::retry,
         jobs::delete,
         events::session_events, events::job_events, artifacts::serve, assets::fallback, health::alive, health::ready,
-        describe, assets::index, assets::studio, assets::root,
+        describe, assets::index, assets::studio, assets::client, assets::root,
     ),
     components(schemas(
         job_request::JobRequest, job_json::JobView<'_>, Document<'_>,

@@ -1,4 +1,4 @@
-//! The studio's files.
+//! The studio's files and the client's.
 
 use reqwest::Method;
 
@@ -13,6 +13,7 @@ async fn the_page_and_its_files_are_served_under_a_policy_of_their_own() {
         ("/studio/index.html", "text/html; charset=utf-8"),
         ("/studio/studio.css", "text/css; charset=utf-8"),
         ("/studio/studio.js", "text/javascript; charset=utf-8"),
+        ("/client/framewire.js", "text/javascript; charset=utf-8"),
     ] {
         let response = gateway.ask(Method::GET, path).send().await.unwrap();
         let header = |name: &str| response.headers()[name].to_str().unwrap();
@@ -43,7 +44,26 @@ async fn everything_that_the_page_names_is_there() {
 }
 
 #[tokio::test]
-async fn nothing_beside_the_studios_folder_can_be_reached() {
+async fn every_module_that_the_client_imports_is_there() {
+    let gateway = Gateway::start().await;
+    let mut modules = vec!["framewire.js".to_owned()];
+    let mut next = 0;
+    while let Some(module) = modules.get(next).cloned() {
+        next += 1;
+        let response = gateway.ask(Method::GET, &format!("/client/{module}")).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{module}");
+        let text = response.text().await.unwrap();
+        for import in text.split(" from \"./").skip(1).filter_map(|rest| rest.split('"').next()) {
+            if !modules.iter().any(|known| known == import) {
+                modules.push(import.to_owned());
+            }
+        }
+    }
+    assert!(modules.iter().any(|module| module == "stream.js"), "{modules:?}");
+}
+
+#[tokio::test]
+async fn nothing_beside_the_two_folders_can_be_reached() {
     let gateway = Gateway::start().await;
     for path in [
         "/studio/nope.js",
@@ -52,6 +72,8 @@ async fn nothing_beside_the_studios_folder_can_be_reached() {
         "/studio/%2Fetc%2Fpasswd",
         "/studio/..%2Fstudio%2Findex.html",
         "/studio/index",
+        "/client/..%2Fstudio%2Findex.html",
+        "/client/index.html",
     ] {
         let response = gateway.ask(Method::GET, path).send().await.unwrap();
         problem_of(response, 404, "route_not_found").await;

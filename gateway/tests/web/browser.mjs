@@ -133,3 +133,24 @@ export class Studio {
     return this.context.close();
   }
 }
+
+/** Opens a blank page of the gateway with the client in it, as `window.fw`. */
+export async function visitClient(context, options = {}) {
+  context.setDefaultTimeout(WAIT_MS);
+  const page = await context.newPage();
+  page.streamsOpened = 0;
+  page.on("request", (request) => {
+    page.streamsOpened += Number(new URL(request.url()).pathname === "/v1/events");
+  });
+  page.begin = async () => {
+    await page.evaluate(async (how) => {
+      const { Framewire } = await import("/client/framewire.js");
+      window.fw = new Framewire(how);
+    }, options);
+    return page;
+  };
+  /** Waits until something is true of the client. */
+  page.reaches = (what) => page.waitForFunction(what);
+  await page.goto(new URL("/client/framewire.js", BASE).href);
+  return page.begin();
+}

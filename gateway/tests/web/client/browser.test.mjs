@@ -1,0 +1,214 @@
+// The client in a browser, against a running Framewire with the built-in provider.
+//
+// FRAMEWIRE_LAUNCHER is the process of `framewire up`, whose gateway one test kills.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { after, before, test } from "node:test";
+
+import { launch, visitClient } from "../browser.mjs";
+
+let browser;
+before(async () => (browser = await launch()));
+after(() => browser.close());
+
+/** Gives a test a browser context, so a session, of its own. */
+const inContext = (body) => async () => {
+  const context = await browser.newContext();
+  try {
+    await body(context);
+  } finally {
+    await context.close();
+  }
+};
+
+const BRISK = { prompt: "a red fox in snow", width: 64, height: 64, steps: 4, step_ms: 20 };
+const SLOW = { ...BRISK, steps: 30, step_ms: 100 };
+
+/** Orders in the page and leaves the handle in `window.job`. */
+const order = (page, what) =>
+  page.evaluate(async (input) => {
+    window.job = await window.fw.generate(input);
+    return window.job.id;
+  }, what);
+
+const runs = (page) => page.reaches(() => window.job.progress?.step >= 2);
+
+/** The outcome of `window.job`, as far as it can leave the page. */
+async function outcome(page) {
+  await page.reaches(() => window.job.settled);
+  return page.evaluate(async () => {
+    const { status, picture, job } = await window.job.result;
+    const { width } = await createImageBitmap(await window.fw.frames.get(picture));
+    return { status, picture, id: job.id, width };
+  });
+}
+
+const jobsOf = (page) =>
+  page.evaluate(async () => (await (await fetch("/v1/jobs?limit=100")).json()).data);
+
+test(
+  "an order is followed by its steps, a preview and a frame that decodes",
+  inContext(async (context) => {
+    const page = await visitClient(context);
+    await order(page, { ...SLOW, steps: 12 });
+    await page.evaluate(() => {
+      window.seen = new Set();
+      const see = (type) => () => window.seen.add(type);
+      const types = ["progress", "preview", "frame", "settled"];
+      window.job.on(Object.fromEntries(types.map((type) => [type, see(type)])));
+    });
+    const { status, width } = await outcome(page);
+    assert.deepEqual([status, width], ["completed", 64]);
+    const seen = await page.evaluate(() => [...window.seen]);
+    assert.deepEqual(seen.sort(), ["frame", "preview", "progress", "settled"]);
+    assert.equal(await page.evaluate(() => window.fw.inFlight), 0);
+  }),
+);
+
+test(
+  "a reload midway goes on with the same job and makes no second one",
+  inContext(async (context) => {
+    const page = await visitClient(context);
+    const id = await order(page, SLOW);
+    await runs(page);
+    await page.reload();
+    await page.begin();
+    await page.evaluate(async () => ([window.job] = await window.fw.resume()));
+    const end = await outcome(page);
+    assert.deepEqual([end.status, end.id], ["completed", id]);
+    assert.equal((await jobsOf(page)).length, 1);
+    assert.equal(await page.evaluate(() => localStorage.length), 0);
+  }),
+);
+
+test(
+  "a gateway that is killed midway costs the page neither the job nor its end",
+  { skip: !process.env.FRAMEWIRE_LAUNCHER && "FRAMEWIRE_LAUNCHER is not set" },
+  inContext(async (context) => {
+    const page = await visitClient(context);
+    await order(page, SLOW);
+    await runs(page);
+    const launcher = process.env.FRAMEWIRE_LAUNCHER;
+    const [gateway] = execFileSync("pgrep", ["-P", launcher, "-f", "framewire-gateway"], {
+      encoding: "utf8",
+    }).split("\n");
+    process.kill(Number(gateway), "SIGKILL");
+    await page.reaches(() => window.fw.state === "reconnecting");
+    assert.equal((await outcome(page)).status, "completed");
+    assert.equal((await jobsOf(page)).length, 1);
+  }),
+);
+
+test(
+  "a network that goes away and comes back costs neither a job in flight nor an order",
+  inContext(async (context) => {
+    const page = await visitClient(context);
+    await order(page, SLOW);
+    await runs(page);
+    await context.setOffline(true);
+    await page.reaches(() => window.fw.state === "reconnecting");
+    await page.evaluate(() => {
+      window.second = window.fw.generate({ prompt: "ordered offline" });
+    });
+    await context.setOffline(false);
+    assert.equal((await outcome(page)).status, "completed");
+    const second = await page.evaluate(async () => (await (await window.second).result).status);
+    assert.equal(second, "completed");
+    assert.equal((await jobsOf(page)).length, 2);
+  }),
+);
+
+test(
+  "where the stream is blocked jobs are polled, and the stream is taken when it can be",
+  inContext(async (context) => {
+    await context.route("**/v1/events*", (route) => route.abort());
+    const timing = { reconnectMs: 50, reconnectMsMax: 50, blockedAgainMs: 200, pollMs: 200 };
+    const page = await visitClient(context, { timing });
+    await order(page, SLOW);
+    await page.reaches(() => window.fw.state === "polling");
+    assert.equal((await outcome(page)).status, "completed");
+    await context.unroute("**/v1/events*");
+    await page.reaches(() => window.fw.state === "live");
+    await order(page, BRISK);
+    assert.equal((await outcome(page)).status, "completed");
+  }),
+);
+
+test(
+  "two hundred jobs of one page share one stream and leave nothing behind",
+  inContext(async (context) => {
+    const page = await visitClient(context);
+    const statuses = await page.evaluate(
+      async (input) => {
+        const many = (count) => Array.from({ length: count }, () => window.fw.generate(input));
+        const seen = [];
+        // A session may have a hundred unfinished ones.
+        for (const count of [80, 80, 40]) {
+          const jobs = await Promise.all(many(count));
+          for (const { status } of await Promise.all(jobs.map(({ result }) => result))) {
+            seen.push(status);
+          }
+        }
+        return seen;
+      },
+      { ...BRISK, steps: 1, step_ms: 0 },
+    );
+    assert.equal(statuses.length, 200);
+    assert.deepEqual([...new Set(statuses)], ["completed"]);
+    assert.equal(await page.evaluate(() => window.fw.inFlight), 0);
+    assert.equal(await page.evaluate(() => localStorage.length), 0);
+    assert.equal(page.streamsOpened, 1);
+  }),
+);
+
+test(
+  "two tabs share one stream, and the other takes it over when the leader closes",
+  inContext(async (context) => {
+    const leader = await visitClient(context);
+    await order(leader, BRISK);
+    await leader.reaches(() => window.fw.state === "live");
+    const other = await visitClient(context);
+    await order(other, SLOW);
+    await runs(other);
+    assert.equal(other.streamsOpened, 0, "what it knows it has from the leader");
+    assert.equal(await other.evaluate(() => window.fw.leads), false);
+
+    await leader.close();
+    await other.reaches(() => window.fw.leads && window.fw.state === "live");
+    assert.equal((await outcome(other)).status, "completed");
+    assert.equal(other.streamsOpened, 1);
+  }),
+);
+
+test(
+  "a frame that was kept is there without a network",
+  inContext(async (context) => {
+    const page = await visitClient(context, { cacheFrames: true });
+    await order(page, BRISK);
+    const { picture } = await outcome(page);
+    await page.evaluate((url) => window.fw.frames.keep(url), picture);
+    await context.setOffline(true);
+    assert.equal((await outcome(page)).width, 64);
+  }),
+);
+
+test(
+  "another visitor sees nothing of the first one's jobs",
+  inContext(async (context) => {
+    const first = await visitClient(context);
+    const id = await order(first, SLOW);
+    const elsewhere = await browser.newContext();
+    try {
+      const second = await visitClient(elsewhere);
+      await second.evaluate(async (job) => (window.job = await window.fw.watch(job)), id);
+      const { status, job } = await second.evaluate(() => window.job.result);
+      assert.deepEqual([status, job.isUnknown], ["failed", true]);
+      assert.deepEqual(await jobsOf(second), []);
+      assert.deepEqual(await second.evaluate(() => window.fw.resume()), []);
+    } finally {
+      await elsewhere.close();
+    }
+    assert.equal((await outcome(first)).status, "completed");
+  }),
+);

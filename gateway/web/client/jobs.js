@@ -1,0 +1,89 @@
+// The dispatch map: from a job's id to its handle, for jobs in flight alone.
+//
+// Everything that arrives goes through here. A handle leaves when its job has ended, so nothing is
+// kept of a page's past. An event may overtake the answer to its own submit: while a submit is under
+// way ids that nobody knows are noted, and such a job is read once more as soon as it is known.
+
+export class Jobs {
+  #handles = new Map();
+  #call;
+  #lookAgain;
+  #submits = 0;
+  #overtaken = new Set();
+
+  /**
+   * @param {(method: string, path: string) => Promise<any>} call
+   * @param {() => void} lookAgain asks for `refreshAll`, after a look that failed
+   */
+  constructor(call, lookAgain) {
+    this.#call = call;
+    this.#lookAgain = lookAgain;
+  }
+
+  get size() {
+    return this.#handles.size;
+  }
+
+  get(id) {
+    return this.#handles.get(id);
+  }
+
+  /** Holds a job until it is removed, which its end does. */
+  add(handle) {
+    this.#handles.set(handle.id, handle);
+  }
+
+  remove(handle) {
+    this.#handles.delete(handle.id);
+  }
+
+  /** Runs a submit; `make` gives the handle of the job it answers with. */
+  async during(submit, make) {
+    this.#submits++;
+    try {
+      const handle = make(await submit());
+      if (this.#overtaken.delete(handle.id)) {
+        await this.refresh(handle).catch(this.#lookAgain);
+      }
+      return handle;
+    } finally {
+      if (--this.#submits === 0) this.#overtaken.clear();
+    }
+  }
+
+  /** Hands an event to its job. */
+  dispatch(type, data) {
+    const handle = this.#handles.get(data.job);
+    if (handle) handle.apply(type, data);
+    else if (this.#submits > 0) this.#overtaken.add(data.job);
+  }
+
+  /** Reads one job; one that the gateway does not know has failed. Gives whether there was news. */
+  async refresh(handle) {
+    try {
+      return handle.take(await this.#call("GET", `/v1/jobs/${encodeURIComponent(handle.id)}`));
+    } catch (error) {
+      if (error.status !== 404 && error.status !== 410) throw error;
+      handle.lost(error);
+      return true;
+    }
+  }
+
+  /** Reads all jobs in flight: the active ones in one step, then those that are not among them. */
+  async refreshAll() {
+    const asked = [...this.#handles.values()];
+    const { jobs } = await this.#call("GET", "/v1/jobs?active=1");
+    const active = new Map(jobs.map((job) => [job.id, job]));
+    let news = false;
+    for (const handle of asked) {
+      const job = active.get(handle.id);
+      news = (job ? handle.take(job) : await this.refresh(handle)) || news;
+    }
+    return news;
+  }
+
+  close() {
+    for (const handle of this.#handles.values()) handle.close();
+    this.#handles.clear();
+  }
+}
