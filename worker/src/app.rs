@@ -181,7 +181,9 @@ fn uuid() -> uuid::Uuid {
 }
 
 /// Finds who draws what in each pool this worker serves.
-fn routes(settings: &Settings, store: &Store) -> anyhow::Result<Routes> {
+///
+/// Errors: an adapter can't be made of its settings; no secret is in the text.
+pub fn routes(settings: &Settings, store: &Store) -> anyhow::Result<Routes> {
     let mut routes = Routes::default();
     let models = settings.models.0.iter();
     for (name, model) in models.filter(|(_, model)| settings.worker.pools.contains(&model.pool)) {

@@ -172,7 +172,8 @@ fn explain<T: Body>(bytes: &[u8], settings: &Settings, first: &serde_json::Error
     }
     while faults.len() < FAULTS_MAX {
         match serde_path_to_error::deserialize::<_, T>(&value) {
-            Ok(body) => {
+            Ok(mut body) => {
+                body.complete(bytes, settings);
                 let known = faults.len();
                 for fault in body.check(settings) {
                     if !faults[..known].iter().any(|other| other.pointer == fault.pointer) {

@@ -205,3 +205,7 @@ fn check_name(section: &str, name: &str) -> Result<(), String> {
     }
     Err(format!("{section}.{name:?}: a name has 1 to {NAME_CHARS_MAX} letters, digits and -_./:"))
 }
+
+#[cfg(test)]
+#[path = "models_tests.rs"]
+mod tests;
