@@ -57,15 +57,15 @@ pub struct Settings {
     /// Outside services that make images, by name.
     pub providers: BTreeMap<String, ProviderSettings>,
     /// An OpenAI images API, short for a provider, a pool and a model.
-    pub openai: Option<ProviderSettings>,
+    pub openai: Option<Box<ProviderSettings>>,
     /// The same of a ComfyUI server.
-    pub comfyui: Option<ProviderSettings>,
+    pub comfyui: Option<Box<ProviderSettings>>,
     /// The same of AUTOMATIC1111.
-    pub automatic1111: Option<ProviderSettings>,
+    pub automatic1111: Option<Box<ProviderSettings>>,
     /// The same of Replicate.
-    pub replicate: Option<ProviderSettings>,
+    pub replicate: Option<Box<ProviderSettings>>,
     /// The same of fal.
-    pub fal: Option<ProviderSettings>,
+    pub fal: Option<Box<ProviderSettings>>,
     /// What holds for the breakers of all providers.
     pub breaker: BreakerSettings,
     /// What users may name as `model`, and where it runs.
@@ -353,7 +353,7 @@ impl Settings {
             (Adapter::Replicate, &mut self.replicate),
             (Adapter::Fal, &mut self.fal),
         ];
-        let sections = sections.into_iter().filter_map(|(name, it)| Some((name, it.take()?)));
+        let sections = sections.into_iter().filter_map(|(name, it)| Some((name, *it.take()?)));
         self.models.resolve(&mut self.providers, sections.collect())?;
         if self.worker.pools.is_empty() {
             self.worker.pools = self.models.pools().into_iter().cloned().collect();
