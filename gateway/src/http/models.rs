@@ -1,8 +1,8 @@
 //! `GET /v1/models`: what may be named as `model`, and what each can do.
 //!
-//! Comes in: the settings. Goes out: the list in the form of OpenAI's, with abilities beside it; no
-//! Redis is asked. Anybody may read it: whoever can make a session can find out by trying. What a
-//! model is called at its providers, and who they are, is not told.
+//! Comes in: the settings. Goes out: the list in the form of OpenAI's, with abilities beside it;
+//! no Redis is asked. Anybody may read it: whoever can make a session can find out by trying.
+//! What a model is called at its providers, and who they are, is not told.
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;

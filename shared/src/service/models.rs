@@ -1,11 +1,11 @@
 //! `[models.<name>]`: what users may name, the pool where it waits, and who draws it, in order.
 //!
 //! Comes in: the sections of the settings as they were written. Goes out: models whose every
-//! route leads to a provider, with what they can do. A section `[openai]` (or `[comfyui]`, …) is one
-//! provider, one pool and one model beside the others, so that a single variable serves a model.
-//! Invariants: a model can do what all of its routes can, so that a provider's rest never turns an
-//! accepted job into a refused one; all models of a pool have the same providers in the same order,
-//! because leave to draw is had for a pool, before it is known which model comes.
+//! route leads to a provider, with what they can do. A section `[openai]` (or `[comfyui]`, …) is
+//! one provider, one pool and one model beside the others, so that a single variable serves a
+//! model. Invariants: a model can do what all of its routes can, so that a provider's rest never
+//! turns an accepted job into a refused one; all models of a pool have the same providers in the
+//! same order, because leave to draw is had for a pool, before it is known which model comes.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,10 +1,11 @@
 //! `[providers.<name>]`: outside services that make images, and how each is guarded.
 //!
-//! Comes in: the file and the environment, through serde. Goes out: settings of which everything that
-//! an adapter needs is there: a key that is missing, a file that can't be read and a field that
-//! the adapter has no use for are refused in words that name the key and the variable. Files are read here,
-//! once, so that all processes agree about what a model can do. Invariant: no message and no `Debug`
-//! shows a secret. What the fields mean to a service is its adapter's business.
+//! Comes in: the file and the environment, through serde. Goes out: settings of which everything
+//! that an adapter needs is there: a key that is missing, a file that can't be read and a field
+//! that the adapter has no use for are refused in words that name the key and the variable. Files
+//! are read here, once, so that all processes agree about what a model can do. Invariant: no
+//! message and no `Debug` shows a secret. What the fields mean to a service is its adapter's
+//! business.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -95,7 +96,7 @@ impl Adapter {
     }
 }
 
-/// `[providers.<name>]`, and `[openai]` and the like; which adapter uses which field is in the README.
+/// `[providers.<name>]`, and `[openai]` and the like; `Adapter::fields` tells whose field is which.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProviderSettings {
@@ -328,7 +329,7 @@ fn side_by_side(text: &str) -> Option<(u32, u32)> {
     Some((width.parse().ok()?, height.parse().ok()?))
 }
 
-/// `[providers.<name>.guard]`: what differs from the defaults of [`GuardOptions`], by the same names.
+/// `[providers.<name>.guard]`: what differs from the defaults of [`GuardOptions`].
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "each stands for the number of that name in GuardOptions")]

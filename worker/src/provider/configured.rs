@@ -1,8 +1,8 @@
 //! Adapters as the settings want them.
 //!
-//! Comes in: a provider's settings, complete, and its name of one model. Goes out: the adapter, or a
-//! refusal that names no secret. One adapter is made for each model of a provider; they share the
-//! provider's name, and so its guard.
+//! Comes in: a provider's settings, complete, and its name of one model. Goes out: the adapter,
+//! or a refusal that names no secret. One adapter is made for each model of a provider; they
+//! share the provider's name, and so its guard.
 
 use std::sync::Arc;
 
