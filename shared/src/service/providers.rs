@@ -177,7 +177,7 @@ impl ProviderSettings {
         Self { adapter: Some(adapter), ..Self::default() }
     }
 
-    /// Gives the adapter; the built-in one until [`Self::complete`] has seen that there is one.
+    /// Gives the adapter; the built-in one until `complete` has seen that there is one.
     pub fn adapter(&self) -> Adapter {
         self.adapter.unwrap_or(Adapter::Builtin)
     }
