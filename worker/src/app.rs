@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use framewire_shared::domain::{Cell, Pool, RetryPolicy, WorkerId};
 use framewire_shared::service::failpoint;
-use framewire_shared::service::settings::{Provider as ProviderName, Settings};
+use framewire_shared::service::settings::Settings;
 use framewire_shared::service::shutdown::Shutdown;
 use framewire_shared::store::Store;
 use framewire_shared::store::blobs::Blobs;
@@ -21,8 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::lease_keeper::{LeaseKeeper, StopReason};
-use crate::provider::Provider;
-use crate::provider::builtin::{Builtin, BuiltinOptions};
+use crate::provider::configured;
 use crate::pump::Pump;
 use crate::routes::Routes;
 use crate::runner::Runner;
@@ -181,29 +180,25 @@ fn uuid() -> uuid::Uuid {
     uuid::Uuid::new_v4()
 }
 
-/// Finds who draws for each pool this worker serves.
-fn routes(settings: &Settings, store: &Store) -> anyhow::Result<Routes> {
+/// Finds who draws what in each pool this worker serves.
+///
+/// Errors: an adapter can't be made of its settings; no secret is in the text.
+pub fn routes(settings: &Settings, store: &Store) -> anyhow::Result<Routes> {
     let mut routes = Routes::default();
-    for model in settings.models.0.values() {
-        // Models that share a pool share its provider.
-        if routes.pools().any(|pool| *pool == model.pool) {
-            continue;
-        }
-        let provider: Arc<dyn Provider> = match model.provider {
-            ProviderName::Builtin => Arc::new(Builtin::new(BuiltinOptions {
-                faults: settings.builtin.faults,
-                step_ms_default: settings.builtin.step.as_millis() as u64,
-            })),
-        };
-        // Nothing that runs in this process can hang on a network or cost money.
-        routes.add(store, model.pool.clone(), provider, None);
-    }
-    for pool in &settings.worker.pools {
-        if !routes.pools().any(|known| known == pool) {
-            anyhow::bail!(
-                "serve worker.pools: no [models] entry draws in the pool \"{pool}\"; known pools: {:?}",
-                routes.pools().map(Pool::as_str).collect::<Vec<_>>()
-            );
+    let models = settings.models.0.iter();
+    for (name, model) in models.filter(|(_, model)| settings.worker.pools.contains(&model.pool)) {
+        for route in &model.routes {
+            let provider = settings
+                .providers
+                .get(&route.provider)
+                .with_context(|| format!("find the provider {}", route.provider))?;
+            let made = route.model.as_deref();
+            let adapter = configured::adapter(&route.provider, provider, made, &settings.builtin)
+                .with_context(|| {
+                format!("draw models.{name} with the provider {}", route.provider)
+            })?;
+            let guard = provider.guard(settings.breaker.enabled);
+            routes.add_model(store, model.pool.clone(), name.clone(), adapter, guard);
         }
     }
     Ok(routes)

@@ -1,7 +1,8 @@
 //! Who draws for each pool, in order, and the leave to ask them.
 //!
 //! A pool has one provider or several; the first that grants a permit draws the next job, so a
-//! provider that is closed off is passed over. Comes in: a poller with a free slot. Goes out:
+//! provider that is closed off is passed over. Models of a pool share its providers: leave is had
+//! before it is known which model comes, and each has an adapter of its own. Comes in: a poller with a free slot. Goes out:
 //! [`Passes`], one per provider that granted, before anything is popped; pools without one are not
 //! among the windows popped, so no job is taken that may not run. A provider without a guard (the
 //! built-in one) always grants, and costs no call to Redis.
@@ -29,10 +30,16 @@ const LOOK_BUSY: Duration = Duration::from_millis(150);
 /// [`LOOK_BUSY`], so that pollers which share a scarce permit have it in turn.
 const REST: Duration = Duration::from_millis(250);
 
+/// Adapters of one provider, by the model that users name.
+type Adapters = HashMap<String, Arc<dyn Provider>>;
+
 /// A provider and its guard.
 #[derive(Clone)]
 struct Route {
+    /// Its first adapter, which also probes.
     provider: Arc<dyn Provider>,
+    /// Who draws which model; the first draws any where there are none.
+    models: Arc<Adapters>,
     guard: Option<Arc<Guard>>,
 }
 
@@ -54,7 +61,7 @@ pub enum Outlook {
 }
 
 impl Routes {
-    /// Adds a provider to a pool, behind those that it has.
+    /// Adds a provider to a pool, behind those that it has; it draws every model.
     ///
     /// A provider's guard is one, under its name: the first options of that name count. They must
     /// have passed [`GuardOptions::check`].
@@ -65,12 +72,49 @@ impl Routes {
         provider: Arc<dyn Provider>,
         guard: Option<GuardOptions>,
     ) {
+        self.add_adapters(store, pool, provider, Adapters::new(), guard);
+    }
+
+    /// Adds a provider's adapter for one model, behind the providers that the pool has; where the
+    /// provider is one of them, beside its other models. See [`Self::add`] for the guard.
+    pub fn add_model(
+        &mut self,
+        store: &Store,
+        pool: Pool,
+        model: String,
+        provider: Arc<dyn Provider>,
+        guard: Option<GuardOptions>,
+    ) {
+        let mut known = self.pools.get_mut(&pool).into_iter().flatten();
+        match known.find(|route| route.provider.name() == provider.name()) {
+            Some(route) => {
+                Arc::make_mut(&mut route.models).insert(model, provider);
+            }
+            None => {
+                let models = Adapters::from([(model, provider.clone())]);
+                self.add_adapters(store, pool, provider, models, guard);
+            }
+        }
+    }
+
+    fn add_adapters(
+        &mut self,
+        store: &Store,
+        pool: Pool,
+        provider: Arc<dyn Provider>,
+        models: Adapters,
+        guard: Option<GuardOptions>,
+    ) {
         let guard = guard.map(|options| {
             let name = provider.name().to_owned();
             let new = || Guard::new(store.clone(), name.clone(), options, self.freed.clone());
             self.guards.entry(name.clone()).or_insert_with(new).clone()
         });
-        self.pools.entry(pool).or_default().push(Route { provider, guard });
+        self.pools.entry(pool).or_default().push(Route {
+            provider,
+            models: Arc::new(models),
+            guard,
+        });
     }
 
     /// Lists the pools that somebody draws for.
@@ -82,7 +126,7 @@ impl Routes {
     pub fn guarded(&self) -> Vec<(Arc<dyn Provider>, Arc<Guard>)> {
         let routes = self.pools.values().flatten();
         let mut guarded: HashMap<&str, (Arc<dyn Provider>, Arc<Guard>)> = HashMap::new();
-        for Route { provider, guard } in routes {
+        for Route { provider, guard, .. } in routes {
             if let Some(guard) = guard {
                 guarded.entry(provider.name()).or_insert((provider.clone(), guard.clone()));
             }
@@ -103,7 +147,7 @@ impl Routes {
         for pool in pools {
             for route in self.pools.get(pool).into_iter().flatten() {
                 if passes.ask(route).await? {
-                    passes.open.insert(pool.clone(), route.provider.clone());
+                    passes.open.insert(pool.clone(), route.clone());
                     break;
                 }
             }
@@ -140,7 +184,7 @@ impl Routes {
 /// Leaves to draw, held before a pop. Those that are not taken go back when it is dropped.
 pub struct Passes {
     /// Who would draw the next job of a pool.
-    open: HashMap<Pool, Arc<dyn Provider>>,
+    open: HashMap<Pool, Route>,
     /// Guarded providers that were asked, and what they granted. One permit serves all pools of its
     /// provider: one job is popped.
     permits: HashMap<String, Option<Permit>>,
@@ -182,9 +226,9 @@ impl Passes {
 
     /// Takes the leave to draw a job that was popped from this pool; the others go back.
     pub fn take(mut self, pool: &Pool) -> Option<Pass> {
-        let provider = self.open.remove(pool)?;
+        let Route { provider, models, .. } = self.open.remove(pool)?;
         let permit = self.permits.remove(provider.name()).flatten();
-        Some(Pass { provider, permit, call: None })
+        Some(Pass { provider, models, permit, call: None })
     }
 
     /// Waits, where nothing was granted, until asking again may help.
@@ -216,6 +260,7 @@ fn look_again(refused: Refused) -> Duration {
 pub struct Pass {
     /// Who draws.
     pub provider: Arc<dyn Provider>,
+    models: Arc<Adapters>,
     permit: Option<Permit>,
     call: Option<Begun>,
 }
@@ -230,14 +275,25 @@ struct Begun {
 impl<P: Provider> From<Arc<P>> for Pass {
     /// Makes a pass to a provider without a guard.
     fn from(provider: Arc<P>) -> Self {
-        Self { provider, permit: None, call: None }
+        Self { provider, models: Arc::default(), permit: None, call: None }
     }
 }
 
 impl Pass {
     /// Makes a pass of a permit.
     pub fn new(provider: Arc<dyn Provider>, permit: Permit) -> Self {
-        Self { provider, permit: Some(permit), call: None }
+        Self { provider, models: Arc::default(), permit: Some(permit), call: None }
+    }
+
+    /// Takes the provider's adapter for a model; tells whether there is one in this process.
+    pub fn take_model(&mut self, model: &str) -> bool {
+        match self.models.get(model) {
+            Some(adapter) => {
+                self.provider = adapter.clone();
+                true
+            }
+            None => self.models.is_empty(),
+        }
     }
 
     /// Says that the call `id` is made now; gives how long it may take, `unguarded` without a guard.

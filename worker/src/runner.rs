@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use framewire_shared::domain::{ErrorCode, Failure, FrameInput, JobId, RetryPolicy};
+use framewire_shared::domain::{ErrorCode, Failure, FailureKind, FrameInput, JobId, RetryPolicy};
 use framewire_shared::service::failpoint;
 use framewire_shared::store::blobs::Blobs;
 use framewire_shared::store::codec::{Cancel, Claimed, Completed, Failed, Released};
@@ -67,6 +67,12 @@ impl Runner {
                 return self.settle_interrupted(&held, &claimed, failure.into(), pass).await;
             }
         };
+        if !pass.take_model(&claimed.model) {
+            // Settings change process by process: another worker may know it.
+            let failure = Failure::new(ErrorCode::Temporary, "nobody here draws this model");
+            let failure = failure.kind(FailureKind::Ours).detail(claimed.model.clone());
+            return self.settle_interrupted(&held, &claimed, failure.into(), pass).await;
+        }
         let mut attempt = Attempt::new(self, held, input);
         match attempt.produce(&claimed, &mut pass).await {
             Ok(produced) => {

@@ -38,6 +38,9 @@ pub trait Body: DeserializeOwned {
     /// Gives a value that could stand there, so that the other members can still be judged.
     fn placeholder(pointer: &str) -> Value;
 
+    /// Fills in what depends on the settings; `body` is what it was read from.
+    fn complete(&mut self, _body: &[u8], _settings: &Settings) {}
+
     /// Lists the members whose values are out of bounds, or are not to be had here.
     fn check(&self, settings: &Settings) -> Vec<InputFault>;
 }
@@ -116,10 +119,13 @@ pub fn refuse_other_types(request: &HttpRequest) -> Result<(), Problem> {
 /// Errors: 400 malformed, 422 with every faulty field.
 pub fn parse<T: Body>(bytes: &[u8], settings: &Settings) -> Result<T, Problem> {
     match serde_json::from_slice::<T>(bytes) {
-        Ok(body) => match body.check(settings) {
-            faults if faults.is_empty() => Ok(body),
-            faults => Err(Problem::invalid(faults)),
-        },
+        Ok(mut body) => {
+            body.complete(bytes, settings);
+            match body.check(settings) {
+                faults if faults.is_empty() => Ok(body),
+                faults => Err(Problem::invalid(faults)),
+            }
+        }
         Err(error) if error.classify() == Category::Data => {
             Err(explain::<T>(bytes, settings, &error))
         }
@@ -166,7 +172,8 @@ fn explain<T: Body>(bytes: &[u8], settings: &Settings, first: &serde_json::Error
     }
     while faults.len() < FAULTS_MAX {
         match serde_path_to_error::deserialize::<_, T>(&value) {
-            Ok(body) => {
+            Ok(mut body) => {
+                body.complete(bytes, settings);
                 let known = faults.len();
                 for fault in body.check(settings) {
                     if !faults[..known].iter().any(|other| other.pointer == fault.pointer) {

@@ -3,8 +3,11 @@
 //! Comes in: bytes, through `extract::parse`, which asks this type what would be right where
 //! something is wrong. Goes out: a request of which every member can be stored and drawn.
 
+use framewire_shared::domain::input::SIDE_DEFAULT_PX;
 use framewire_shared::domain::{FrameInput, InputFault, Priority};
-use framewire_shared::service::settings::{ModelSettings, Settings};
+use framewire_shared::service::models::ModelSettings;
+use framewire_shared::service::settings::Settings;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -26,7 +29,7 @@ const METADATA_BYTES_MAX: usize = 4 * 1024;
 #[schema(example = json!({"model": "builtin", "input": {"prompt": "a red fox in snow",
     "width": 512, "height": 512, "steps": 20}, "priority": "normal"}))]
 pub struct JobRequest {
-    /// Who shall draw it; may be left out where there is one model only
+    /// Who shall draw it, of `GET /v1/models`; the default one when absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// What is to be drawn
@@ -47,9 +50,9 @@ pub struct JobRequest {
 }
 
 impl JobRequest {
-    /// Finds the model that is asked for, and where it runs; the only one, where there is one.
+    /// Finds the model that is asked for, and where it runs.
     pub fn resolve<'a>(&self, settings: &'a Settings) -> Option<(&'a str, &'a ModelSettings)> {
-        find_model(self.model.as_deref(), settings)
+        settings.models.find(self.model.as_deref())
     }
 
     /// Digests a request as it was understood, so that spaces and order of members don't matter.
@@ -65,17 +68,19 @@ impl JobRequest {
     }
 }
 
-fn find_model<'a>(
-    name: Option<&str>,
-    settings: &'a Settings,
-) -> Option<(&'a str, &'a ModelSettings)> {
-    let models = &settings.models.0;
-    let (name, model) = match name {
-        Some(name) => models.get_key_value(name)?,
-        None if models.len() == 1 => models.first_key_value()?,
-        None => return None,
-    };
-    Some((name, model))
+/// Tells whether a body names a side; one that can't be read has been refused before.
+fn names_a_size(body: &[u8]) -> bool {
+    #[derive(Default, Deserialize)]
+    struct Sides {
+        width: Option<IgnoredAny>,
+        height: Option<IgnoredAny>,
+    }
+    #[derive(Default, Deserialize)]
+    struct Request {
+        input: Sides,
+    }
+    let Request { input } = serde_json::from_slice(body).unwrap_or_default();
+    input.width.is_some() || input.height.is_some()
 }
 
 /// Tells which model a body asks for, whatever else is wrong with it.
@@ -85,7 +90,7 @@ pub fn model_of_refused<'a>(body: &[u8], settings: &'a Settings) -> Option<&'a s
         model: Option<String>,
     }
     let named: Named = serde_json::from_slice(body).ok()?;
-    find_model(named.model.as_deref(), settings).map(|(name, _)| name)
+    settings.models.find(named.model.as_deref()).map(|(name, _)| name)
 }
 
 impl Body for JobRequest {
@@ -121,9 +126,26 @@ impl Body for JobRequest {
         }
     }
 
+    /// Gives a request without a size the one that its model draws by default, before anything is
+    /// stored or compared.
+    fn complete(&mut self, body: &[u8], settings: &Settings) {
+        let size = self.resolve(settings).and_then(|(_, model)| model.abilities.size_default());
+        let Some(size) = size.filter(|size| *size != (SIDE_DEFAULT_PX, SIDE_DEFAULT_PX)) else {
+            return;
+        };
+        if !names_a_size(body) {
+            (self.input.width, self.input.height) = size;
+        }
+    }
+
     fn check(&self, settings: &Settings) -> Vec<InputFault> {
         let mut faults = self.input.check();
-        if self.resolve(settings).is_none() {
+        if let Some((_, model)) = self.resolve(settings) {
+            // What nobody can do is said once.
+            if faults.is_empty() {
+                faults = model.abilities.faults(&self.input);
+            }
+        } else {
             let names = settings.models.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             let fault = if self.model.is_some() { "is not known here" } else { "is missing" };
             faults.push(InputFault::new("#/model", format!("{fault}; the models are: {names}")));

@@ -15,6 +15,8 @@ pub mod auth;
 pub mod extract;
 /// The job as everybody sees it.
 pub mod job_json;
+/// `GET /v1/models`
+pub mod models;
 /// `POST /v1/sessions`
 pub mod sessions;
 /// The body of `POST /v1/jobs`.
@@ -105,6 +107,7 @@ macro_rules! routes {
 
 routes! {
     "/v1/sessions" { POST sessions::create }
+    "/v1/models" { GET models::list }
     "/v1/jobs" { POST submit::submit, GET jobs::list }
     "/v1/jobs/{id}" { GET jobs::show, DELETE jobs::delete }
     "/v1/jobs/{id}/cancel" { POST jobs::cancel }

@@ -22,7 +22,8 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::{Code, Document};
 use super::{
-    Context, artifacts, assets, auth, events, health, job_json, job_request, jobs, sessions, submit,
+    Context, artifacts, assets, auth, events, health, job_json, job_request, jobs, models,
+    sessions, submit,
 };
 
 /// The description of the API.
@@ -36,7 +37,7 @@ use super::{
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT"),
     ),
     paths(
-        sessions::create, submit::submit, jobs::list, jobs::show, jobs::cancel, jobs::retry,
+        models::list, sessions::create, submit::submit, jobs::list, jobs::show, jobs::cancel, jobs::retry,
         jobs::delete,
         events::session_events, events::job_events, artifacts::serve, assets::fallback, health::alive, health::ready,
         describe, assets::index, assets::studio, assets::client, assets::root,

@@ -282,6 +282,8 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// Makes the refusals of a submission that is well-formed but has no room.
 pub mod full {
+    use std::time::Duration;
+
     use framewire_shared::store::codec::Full;
 
     use super::{Code, Problem, RETRY_FULL_S, RETRY_PACE_S};
@@ -301,6 +303,13 @@ pub mod full {
         let jobs = full.jobs;
         let detail = format!("{jobs} jobs wait already, which is as many as may. Try again later.");
         refuse(Code::QueueFull, detail, full)
+    }
+
+    /// Nobody may be asked to draw for so long, and the pool refuses meanwhile.
+    pub fn closed(wait: Duration) -> Problem {
+        let detail = "Nobody who draws this model can be asked right now. Try again later.";
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        Problem::new(Code::PoolClosed, detail).retry_after(retry_s(Some(wait_ms)))
     }
 
     fn refuse(code: Code, detail: String, full: Full) -> Problem {

@@ -14,6 +14,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use framewire_shared::domain::{JobId, State};
 use framewire_shared::service::failpoint;
+use framewire_shared::service::settings::WhenClosed;
 use framewire_shared::store::codec::Submitted;
 use framewire_shared::store::queue::Submission;
 use serde::Serialize;
@@ -59,7 +60,7 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
             used for another request; `fallback` is what to show, here and below"),
         (status = 429, description = "The session has as many unfinished jobs as it may",
             headers(("Retry-After", description = "When one should have ended, in seconds"))),
-        (status = 503, description = "The queue is full or can't be reached",
+        (status = 503, description = "The queue is full or can't be reached, or nobody draws",
             headers(("Retry-After", description = "When there should be room, in seconds"))),
     ))]
 pub async fn submit(
@@ -77,6 +78,11 @@ pub async fn submit(
         .resolve(&context.settings)
         .unwrap_or_else(|| unreachable!("a checked request names a model"));
     let key = idempotency_key(&request)?;
+    if context.settings.when_closed(&settings.pool) == WhenClosed::Refuse
+        && let Some(wait) = context.store.closed(session.id.cell(), &settings.pool).await?
+    {
+        return Err(with_fallback(full::closed(wait), &context, &session, &bytes).await);
+    }
     let digest = key.map(|_| body.digest()).unwrap_or_default();
     body.input.seed.get_or_insert_with(|| rand::random::<u32>().into());
     let (input, metadata) = (json_text(&body.input), json_text(&body.metadata));

@@ -129,8 +129,10 @@ async fn each_bad_value_is_refused_by_its_pointer() {
 #[tokio::test]
 async fn an_unknown_model_is_refused_with_those_that_exist() {
     let gateway = Gateway::start_with(|settings| {
-        let first = settings.models.0["builtin"].clone();
-        settings.models.0.insert("second".into(), first);
+        let first = settings.models.0.get_mut("builtin").unwrap();
+        first.default = false;
+        let second = first.clone();
+        settings.models.0.insert("second".into(), second);
     })
     .await;
     let user = gateway.user().await;

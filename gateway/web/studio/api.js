@@ -70,6 +70,7 @@ export function ensureSession() {
 const alone = (work) =>
   navigator.locks ? navigator.locks.request("framewire.session", work) : work();
 
+export const listModels = () => once("GET", "/v1/models");
 export const activeJobs = () => call("GET", "/v1/jobs?active=1");
 export const listJobs = (cursor) =>
   call("GET", `/v1/jobs?limit=50${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`);

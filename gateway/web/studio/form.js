@@ -3,7 +3,7 @@
 // The gateway knows the bounds and says what is wrong with which field; the form checks only what
 // the gateway can't see: a number box that holds no number, and an empty prompt.
 
-import { Problem, newKey, submitJob } from "/studio/api.js";
+import { Problem, listModels, newKey, submitJob } from "/studio/api.js";
 import { duration, sentence } from "/studio/words.js";
 
 const NUMBERS = { width: "Width", height: "Height", steps: "Steps", seed: "Seed", step_ms: "Pace" };
@@ -13,6 +13,7 @@ const NAMES = {
   n: "Frames",
   output_format: "Format",
   priority: "Priority",
+  model: "The model",
 };
 const DRAFT = "framewire.draft";
 const SEED_MAX = 2 ** 32;
@@ -41,6 +42,8 @@ export class OrderForm {
     });
     form.addEventListener("input", (event) => {
       if (event.target.name === "shape") this.#setSides(event.target);
+      if (event.target.name === "model")
+        this.#setSides({ value: event.target.selectedOptions[0].dataset.size });
       this.#mark(event.target.name, null);
       this.#reflect();
       this.#keep();
@@ -51,6 +54,7 @@ export class OrderForm {
         form.requestSubmit();
       }
     });
+    this.#offerModels();
     form.querySelector("#dice").addEventListener("click", () => {
       this.fill({ seed: crypto.getRandomValues(new Uint32Array(1))[0] % SEED_MAX });
     });
@@ -118,7 +122,7 @@ export class OrderForm {
     }
     for (const name of Object.keys(NAMES)) this.#mark(name, null);
     if (faults.length) return void this.#markAll(faults);
-    return { model: "builtin", input, priority: fields.priority.value };
+    return { model: fields.model.value || undefined, input, priority: fields.priority.value };
   }
 
   #refused(order, error) {
@@ -152,6 +156,19 @@ export class OrderForm {
       if (text) node.setAttribute("aria-invalid", "true");
       else node.removeAttribute("aria-invalid");
     }
+  }
+
+  /** Lets the user choose where there is a choice; without one the gateway's default is meant. */
+  async #offerModels() {
+    const { data = [] } = (await listModels().catch(() => null)) ?? {};
+    if (data.length < 2) return;
+    const options = data.map(({ id, default: chosen, abilities }) => {
+      const option = new Option(id, id, chosen, chosen);
+      option.dataset.size = abilities.size_default.join("x");
+      return option;
+    });
+    this.#form.elements.model.replaceChildren(...options);
+    this.#form.querySelector("#model-row").hidden = false;
   }
 
   #setSides({ value }) {

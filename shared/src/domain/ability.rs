@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::input::{FRAMES, FrameInput, InputFault, SIDE_PX, SIDE_STEP_PX};
+use super::input::{FRAMES, FrameInput, InputFault, SIDE_DEFAULT_PX, SIDE_PX, SIDE_STEP_PX};
 
 /// Sizes a model can draw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +119,32 @@ impl Abilities {
         }
     }
 
+    /// Gives what both can do.
+    pub fn and(&self, other: &Self) -> Self {
+        Self {
+            sizes: self.sizes.and(&other.sizes),
+            frames_max: self.frames_max.min(other.frames_max),
+            negative_prompt: self.negative_prompt && other.negative_prompt,
+            steps: self.steps && other.steps,
+            seed: self.seed && other.seed,
+            image: self.image && other.image,
+            mask: self.mask && other.mask,
+        }
+    }
+
+    /// Gives width and height for a request that names none: ours, else a common one, else its first;
+    /// `None` if it draws no size at all.
+    pub fn size_default(&self) -> Option<(u32, u32)> {
+        let first = match &self.sizes {
+            Sizes::Only(sizes) => sizes.first().copied(),
+            Sizes::Multiples { of, .. } => Some((*of, *of)),
+        };
+        SIZES_COMMON
+            .into_iter()
+            .chain(first)
+            .find(|&(width, height)| self.sizes.faults(width, height).is_empty())
+    }
+
     /// Lists what the model can't do of an input; empty means that it can draw it.
     pub fn faults(&self, input: &FrameInput) -> Vec<InputFault> {
         let mut faults = self.sizes.faults(input.width, input.height);
@@ -146,7 +172,27 @@ impl Abilities {
     }
 }
 
+/// Sizes that are tried in turn for a request that names none, ours first.
+const SIZES_COMMON: [(u32, u32); 2] = [(SIDE_DEFAULT_PX, SIDE_DEFAULT_PX), (1024, 1024)];
+
 impl Sizes {
+    fn and(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Only(sizes), other) | (other, Self::Only(sizes)) => {
+                let both = |&&(width, height): &&(u32, u32)| other.faults(width, height).is_empty();
+                Self::Only(sizes.iter().filter(both).copied().collect())
+            }
+            (
+                &Self::Multiples { of, max, ratio_max },
+                &Self::Multiples { of: its_of, max: its_max, ratio_max: its_ratio_max },
+            ) => Self::Multiples {
+                of: of / divisor(of, its_of) * its_of,
+                max: max.min(its_max),
+                ratio_max: ratio_max.min(its_ratio_max),
+            },
+        }
+    }
+
     fn faults(&self, width: u32, height: u32) -> Vec<InputFault> {
         let mut faults = Vec::new();
         match self {
@@ -178,9 +224,30 @@ impl Sizes {
     }
 }
 
+/// Gives the greatest number that divides both.
+fn divisor(one: u32, other: u32) -> u32 {
+    if other == 0 { one } else { divisor(other, one % other) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn together_models_can_do_what_each_of_them_can() {
+        let gpt = Abilities::openai("gpt-image-1");
+        let steps = |of| Abilities::of_request(r#""$negative_prompt""#, Vec::new(), of);
+        assert_eq!(gpt.and(&Abilities::default()), gpt);
+        assert_eq!(Abilities::openai("dall-e-2").and(&gpt).sizes, Sizes::Only(vec![(1024, 1024)]));
+        assert!(!steps(16).and(&gpt).negative_prompt);
+        let both = steps(48).and(&steps(32));
+        assert_eq!(both.sizes, steps(96).sizes);
+        assert_eq!(both.size_default(), Some((96, 96)));
+        assert_eq!(gpt.size_default(), Some((1024, 1024)));
+        assert_eq!(Abilities::default().size_default(), Some((512, 512)));
+        let none = Abilities::of_request("", vec![(64, 64)], 8).and(&gpt);
+        assert_eq!(none.size_default(), None);
+    }
 
     fn pointers(abilities: &Abilities, change: impl FnOnce(&mut FrameInput)) -> Vec<String> {
         let mut input = FrameInput { width: 1024, height: 1024, ..FrameInput::new("a fox") };

@@ -16,6 +16,8 @@ pub const PROMPT_CHARS_MAX: usize = 4_000;
 pub const SIDE_PX: std::ops::RangeInclusive<u32> = 64..=2_048;
 /// Sides are multiples of this, because latent models work on 8-pixel cells.
 pub const SIDE_STEP_PX: u32 = 8;
+/// Both sides where nobody says, if the model draws that.
+pub const SIDE_DEFAULT_PX: u32 = 512;
 /// Sampling steps.
 pub const STEPS: std::ops::RangeInclusive<u32> = 1..=50;
 /// Frames of one job.
@@ -64,7 +66,7 @@ pub struct FrameInput {
 }
 
 fn side_default() -> u32 {
-    512
+    SIDE_DEFAULT_PX
 }
 fn steps_default() -> u32 {
     20

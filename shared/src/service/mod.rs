@@ -2,6 +2,10 @@
 
 // The settings of all processes, parsed once.
 pub mod settings;
+// Outside services that make images.
+pub mod providers;
+// What users may name, and who draws it.
+pub mod models;
 // Who answers for a session.
 pub mod tenants;
 // Logs.

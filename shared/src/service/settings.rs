@@ -14,9 +14,11 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use tracing_subscriber::EnvFilter;
 
+use super::models::Models;
+use super::providers::{Adapter, ProviderSettings};
 use super::tenants::Tenants;
 use crate::domain::lease::RENEWALS_PER_LEASE_MIN;
-use crate::domain::{IdError, Pool, Tenant};
+use crate::domain::{Pool, Tenant};
 use crate::store::caps::{CAP_MAX, SESSION_CAP};
 use crate::store::operate::Durability;
 use crate::store::topology::CELLS_MAX;
@@ -52,6 +54,20 @@ pub struct Settings {
     pub worker: WorkerSettings,
     /// The built-in provider.
     pub builtin: BuiltinSettings,
+    /// Outside services that make images, by name.
+    pub providers: BTreeMap<String, ProviderSettings>,
+    /// An OpenAI images API, short for a provider, a pool and a model.
+    pub openai: Option<Box<ProviderSettings>>,
+    /// The same of a ComfyUI server.
+    pub comfyui: Option<Box<ProviderSettings>>,
+    /// The same of AUTOMATIC1111.
+    pub automatic1111: Option<Box<ProviderSettings>>,
+    /// The same of Replicate.
+    pub replicate: Option<Box<ProviderSettings>>,
+    /// The same of fal.
+    pub fal: Option<Box<ProviderSettings>>,
+    /// What holds for the breakers of all providers.
+    pub breaker: BreakerSettings,
     /// What users may name as `model`, and where it runs.
     pub models: Models,
     /// Bounds of pools, by name.
@@ -210,7 +226,7 @@ impl Default for GatewaySettings {
 pub struct WorkerSettings {
     /// Jobs that run at the same time in one process.
     pub slots: NonZeroU32,
-    /// Pools it serves; in the environment, separated by commas.
+    /// Pools it serves, those of all models when empty; in the environment, separated by commas.
     #[serde(deserialize_with = "pools")]
     pub pools: Vec<Pool>,
     /// How long running jobs may go on after SIGTERM before they are handed back.
@@ -220,12 +236,8 @@ pub struct WorkerSettings {
 
 impl Default for WorkerSettings {
     fn default() -> Self {
-        Self { slots: some(2), pools: vec![default_pool()], drain: Duration::from_secs(20) }
+        Self { slots: some(2), pools: Vec::new(), drain: Duration::from_secs(20) }
     }
-}
-
-fn default_pool() -> Pool {
-    "default".parse().unwrap_or_else(|error: IdError| unreachable!("{error}"))
 }
 
 /// `[pools.<name>]`
@@ -233,7 +245,35 @@ fn default_pool() -> Pool {
 #[serde(deny_unknown_fields)]
 pub struct PoolSettings {
     /// Jobs that may run in it at the same time, until an operator says otherwise; 0 is a pause.
-    pub cap: u32,
+    pub cap: Option<u32>,
+    /// What a submit gets while all of its providers are closed off.
+    #[serde(default)]
+    pub when_closed: WhenClosed,
+}
+
+/// What a submit gets while all providers of its pool are closed off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenClosed {
+    /// A place in the queue, and the wait that is expected.
+    #[default]
+    Wait,
+    /// 503, and when to come again.
+    Refuse,
+}
+
+/// `[breaker]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BreakerSettings {
+    /// Whether breakers refuse; they record in any case.
+    pub enabled: bool,
+}
+
+impl Default for BreakerSettings {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
 }
 
 /// Shortest time after which a session counts as left: a reload or a change of networks is shorter.
@@ -254,36 +294,6 @@ impl Default for BuiltinSettings {
     fn default() -> Self {
         Self { faults: false, step: Duration::from_millis(120) }
     }
-}
-
-/// `[models.<name>]`: what users may name.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(transparent)]
-pub struct Models(pub BTreeMap<String, ModelSettings>);
-
-impl Default for Models {
-    fn default() -> Self {
-        let builtin = ModelSettings { pool: default_pool(), provider: Provider::Builtin };
-        Self(BTreeMap::from([("builtin".into(), builtin)]))
-    }
-}
-
-/// Where a model runs.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelSettings {
-    /// The pool its jobs wait in.
-    pub pool: Pool,
-    /// Who draws it.
-    pub provider: Provider,
-}
-
-/// The adapters there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Provider {
-    /// Draws real pictures; no network, no key.
-    Builtin,
 }
 
 /// `[log]`
@@ -329,12 +339,37 @@ impl Settings {
             builder = builder.set_override(path, value)?;
         }
         let mut settings: Self = builder.build()?.try_deserialize()?;
-        // A file that names models replaces the default one; one that names none keeps it.
-        if settings.models.0.is_empty() {
-            settings.models = Models::default();
-        }
+        settings.resolve().map_err(SettingsError::Contradiction)?;
         settings.check()?;
         Ok(settings)
+    }
+
+    /// Follows names of providers, models and pools to what they stand for.
+    fn resolve(&mut self) -> Result<(), String> {
+        let sections = [
+            (Adapter::OpenAi, &mut self.openai),
+            (Adapter::ComfyUi, &mut self.comfyui),
+            (Adapter::Automatic1111, &mut self.automatic1111),
+            (Adapter::Replicate, &mut self.replicate),
+            (Adapter::Fal, &mut self.fal),
+        ];
+        let sections = sections.into_iter().filter_map(|(name, it)| Some((name, *it.take()?)));
+        self.models.resolve(&mut self.providers, sections.collect())?;
+        if self.worker.pools.is_empty() {
+            self.worker.pools = self.models.pools().into_iter().cloned().collect();
+        }
+        let pools = self.models.pools();
+        match self.worker.pools.iter().find(|pool| !pools.contains(pool)) {
+            Some(pool) => {
+                Err(format!("worker.pools: no [models] entry waits in the pool {pool:?}"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Tells what a submit to a pool gets while all of its providers are closed off.
+    pub fn when_closed(&self, pool: &Pool) -> WhenClosed {
+        self.pools.get(pool).map(|its| its.when_closed).unwrap_or_default()
     }
 
     /// Refuses what each value allows and all together do not.
@@ -385,7 +420,8 @@ impl Settings {
                 DISCONNECT_MIN.as_secs(),
             ));
         }
-        let caps = self.pools.iter().map(|(pool, its)| (format!("pools.{pool}.cap"), its.cap));
+        let caps =
+            self.pool_caps().into_iter().map(|(pool, cap)| (format!("pools.{pool}.cap"), cap));
         let mut caps = caps.chain([("queue.session_cap".into(), queue.session_cap.get())]);
         if let Some((key, cap)) = caps.find(|(_, cap)| *cap > CAP_MAX) {
             return refuse(format!("{key} = {cap} is more than {CAP_MAX}, the largest cap"));
@@ -406,9 +442,6 @@ impl Settings {
         if let Err(error) = EnvFilter::try_new(&self.log.filter) {
             return refuse(format!("log.filter = {:?} can't be read: {error}", self.log.filter));
         }
-        if self.worker.pools.is_empty() {
-            return refuse("worker.pools is empty; a worker must serve a pool".into());
-        }
         Ok(())
     }
 
@@ -425,7 +458,7 @@ impl Settings {
 
     /// Gives the caps of pools that an operator may overrule.
     pub fn pool_caps(&self) -> BTreeMap<Pool, u32> {
-        self.pools.iter().map(|(pool, its)| (pool.clone(), its.cap)).collect()
+        self.pools.iter().filter_map(|(pool, its)| Some((pool.clone(), its.cap?))).collect()
     }
 
     /// Gives what the store needs to know of the queue.
@@ -445,9 +478,14 @@ impl Settings {
     }
 }
 
-/// Turns `FRAMEWIRE_WORKER_SLOTS` into `worker.slots`; `None` for a variable that is not ours.
+/// Turns `FRAMEWIRE_WORKER_SLOTS` into `worker.slots`; `None` for a variable that is not ours. A key
+/// of a named provider is the one thing deeper that is better not in a file.
 fn env_path(name: &str) -> Option<String> {
     let rest = name.strip_prefix(ENV_PREFIX)?.to_ascii_lowercase();
+    let provider = rest.strip_prefix("providers_").and_then(|name| name.strip_suffix("_api_key"));
+    if let Some(provider) = provider {
+        return Some(format!("providers.{provider}.api_key"));
+    }
     let (section, key) = rest.split_once('_')?;
     Some(format!("{section}.{key}"))
 }
@@ -517,7 +555,8 @@ mod tests {
     fn the_environment_reaches_every_kind_of_value() {
         let settings = with(&[
             ("FRAMEWIRE_WORKER_SLOTS", "7"),
-            ("FRAMEWIRE_WORKER_POOLS", "gpu, cpu"),
+            ("FRAMEWIRE_WORKER_POOLS", "default, openai"),
+            ("FRAMEWIRE_OPENAI_API_KEY", "sk-1"),
             ("FRAMEWIRE_QUEUE_LEASE_MS", "9000"),
             ("FRAMEWIRE_BUILTIN_FAULTS", "true"),
             ("FRAMEWIRE_GATEWAY_LISTEN", "0.0.0.0:9000"),

@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use framewire_shared::domain::{Failure, OutputFormat, Resend};
+use framewire_shared::domain::{Abilities, Failure, OutputFormat, Resend};
 use futures::future::BoxFuture;
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
@@ -122,6 +122,10 @@ impl Fal {
 impl Provider for Fal {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn abilities(&self) -> Abilities {
+        self.api.written.abilities()
     }
 
     fn generate(&self, call: Call, updates: Updates) -> BoxFuture<'_, Result<(), Failure>> {

@@ -32,9 +32,11 @@ pub mod written;
 pub mod replicate;
 // fal.
 pub mod fal;
+// Adapters as the settings want them.
+pub mod configured;
 
 use bytes::Bytes;
-use framewire_shared::domain::{Failure, FrameInput, MediaType};
+use framewire_shared::domain::{Abilities, Failure, FrameInput, MediaType};
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -120,6 +122,11 @@ pub type Updates = mpsc::Sender<Update>;
 pub trait Provider: Send + Sync + 'static {
     /// Names it in events, logs and metrics, as the settings do.
     fn name(&self) -> &str;
+
+    /// Tells what its model can do; all, unless it says otherwise.
+    fn abilities(&self) -> Abilities {
+        Abilities::default()
+    }
 
     /// Makes the frames of one call.
     ///

@@ -283,6 +283,10 @@ impl Provider for OpenAi {
         &self.options.name
     }
 
+    fn abilities(&self) -> Abilities {
+        self.abilities.clone()
+    }
+
     fn generate(&self, call: Call, updates: Updates) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async move { until_stopped(&call, self.draw(&call, &updates)).await })
     }

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use framewire_shared::domain::{Failure, OutputFormat};
+use framewire_shared::domain::{Abilities, Failure, OutputFormat};
 use futures::future::BoxFuture;
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
@@ -104,6 +104,10 @@ impl Replicate {
 impl Provider for Replicate {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn abilities(&self) -> Abilities {
+        self.api.written.abilities()
     }
 
     fn generate(&self, call: Call, updates: Updates) -> BoxFuture<'_, Result<(), Failure>> {

@@ -25,8 +25,6 @@ use crate::routes::{Pass, Routes};
 const INTERVAL: Duration = Duration::from_secs(2);
 /// What is drawn: harmless to every filter, the same each time.
 const PROMPT: &str = "a plain grey circle on a white background";
-/// Side of the picture, in pixels: the smallest that every model can draw well.
-const SIDE_PX: u32 = 512;
 /// Steps, for a provider that lets us choose.
 const STEPS: u32 = 8;
 /// Updates a provider may be ahead of us.
@@ -81,7 +79,7 @@ async fn probe(provider: Arc<dyn Provider>, guard: Arc<Guard>) -> Result<Option<
     let id = format!("probe-{}", Uuid::new_v4().simple());
     let timeout = pass.begin(&id, guard.options().timeout.ceiling);
     let stop = CancellationToken::new();
-    let drawing = draw(pass.provider.clone(), call(id, stop.clone()));
+    let drawing = draw(pass.provider.clone(), call(id, pass.provider.as_ref(), stop.clone()));
     tokio::pin!(drawing);
     let drawn = match tokio::time::timeout(timeout, &mut drawing).await {
         Ok(drawn) => drawn,
@@ -101,14 +99,12 @@ async fn probe(provider: Arc<dyn Provider>, guard: Arc<Guard>) -> Result<Option<
     Ok(Some(true))
 }
 
-fn call(id: String, stop: CancellationToken) -> Call {
-    let input = FrameInput {
-        width: SIDE_PX,
-        height: SIDE_PX,
-        steps: STEPS,
-        seed: Some(1),
-        ..FrameInput::new(PROMPT)
-    };
+/// Asks for what a user gets who names no size: every model can draw that.
+fn call(id: String, provider: &dyn Provider, stop: CancellationToken) -> Call {
+    let mut input = FrameInput { steps: STEPS, seed: Some(1), ..FrameInput::new(PROMPT) };
+    if let Some(size) = provider.abilities().size_default() {
+        (input.width, input.height) = size;
+    }
     let handed_on = CancellationToken::new();
     Call { id, input, source: None, attempt: 1, checkpoint: None, stop, handed_on }
 }

@@ -12,3 +12,4 @@ mod provider_openai;
 mod provider_automatic1111;
 mod provider_replicate;
 mod provider_fal;
+mod configured;

@@ -43,16 +43,22 @@ impl Client {
             "prompt": prompt, "width": 128, "height": 64,
             "steps": steps, "step_ms": step_ms, "seed": 7,
         });
+        self.submit_body(&json!({"model": "builtin", "input": input})).await
+    }
+
+    /// Submits any job; gives its id.
+    pub(crate) async fn submit_body(&self, body: &Value) -> String {
         let request = self.http.post(format!("{}/v1/jobs", self.url));
-        let reply = self
-            .signed(request)
-            .json(&json!({"model": "builtin", "input": input}))
-            .send()
-            .await
-            .expect("reach the gateway");
+        let reply = self.signed(request).json(body).send().await.expect("reach the gateway");
         assert_eq!(reply.status(), StatusCode::ACCEPTED);
         let job: Value = reply.json().await.expect("a job");
         job["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Reads anything that needs no session.
+    pub(crate) async fn read(&self, path: &str) -> Value {
+        let reply = self.http.get(format!("{}{path}", self.url)).send().await;
+        reply.expect("reach the gateway").json().await.expect("JSON")
     }
 
     /// Asks for a job's cancellation.

@@ -12,6 +12,8 @@ mod client;
 mod events;
 /// The whole path of a job.
 mod journey;
+/// A provider by one variable.
+mod provider;
 /// Kills, and what comes after.
 mod crash;
 /// A stop, and the next start.

@@ -69,6 +69,8 @@ codes! {
     Internal = "internal_error", 500, "Something broke on our side", "server_error";
     /// The pool has as many waiting jobs as it may.
     QueueFull = "queue_full", 503, "The queue is full", "service_unavailable_error";
+    /// All providers of the model's pool are closed off, and the pool refuses meanwhile.
+    PoolClosed = "pool_closed", 503, "Nobody draws right now", "service_unavailable_error";
     /// Redis or the artifact store can't be used right now.
     Unavailable = "unavailable", 503, "Not available right now", "service_unavailable_error";
     /// A readiness check failed.
@@ -98,6 +100,7 @@ impl Code {
                 | Self::KeyReused
                 | Self::SessionFull
                 | Self::QueueFull
+                | Self::PoolClosed
                 | Self::Unavailable
         )
     }
