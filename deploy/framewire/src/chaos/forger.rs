@@ -35,7 +35,7 @@ impl Forger {
     fn forge(&mut self, frame: &[u8]) -> Option<Vec<u8>> {
         let text = std::str::from_utf8(frame).ok()?;
         let parts: Vec<&str> = text.splitn(7, "\r\n").collect();
-        let [_, _, "message", _, channel, _, payload] = parts[..] else {
+        let [kind, _, "message", _, channel, _, payload] = parts[..] else {
             return None;
         };
         let payload = payload.strip_suffix("\r\n")?;
@@ -56,7 +56,7 @@ impl Forger {
         let payload = format!("{}-{nonce} {before} {rest}", number - *dropped);
         Some(
             format!(
-                "*3\r\n$7\r\nmessage\r\n${}\r\n{channel}\r\n${}\r\n{payload}\r\n",
+                "{kind}\r\n$7\r\nmessage\r\n${}\r\n{channel}\r\n${}\r\n{payload}\r\n",
                 channel.len(),
                 payload.len()
             )
@@ -72,7 +72,7 @@ mod tests {
     fn published(place: &str, before: &str) -> Vec<u8> {
         let payload = format!("{place} {before} started job_1\n{{}}");
         let size = payload.len();
-        format!("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n${size}\r\n{payload}\r\n").into_bytes()
+        format!(">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n${size}\r\n{payload}\r\n").into_bytes()
     }
 
     #[test]
