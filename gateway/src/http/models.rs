@@ -55,10 +55,6 @@ struct AbilitiesView<'a> {
     seed: bool,
     /// Whether `steps` mean something
     steps: bool,
-    /// Whether it can start from a picture
-    image: bool,
-    /// Whether it can draw a part of that picture anew
-    mask: bool,
 }
 
 /// Sizes that a model draws: these alone, or sides that are multiples
@@ -100,7 +96,7 @@ pub async fn list(context: Data<Context>) -> HttpResponse {
 
 impl<'a> From<&'a Abilities> for AbilitiesView<'a> {
     fn from(abilities: &'a Abilities) -> Self {
-        let &Abilities { frames_max, negative_prompt, steps, seed, image, mask, .. } = abilities;
+        let &Abilities { frames_max, negative_prompt, steps, seed, .. } = abilities;
         let sizes = match &abilities.sizes {
             Sizes::Only(only) => SizesView::Only { only },
             &Sizes::Multiples { of, max, ratio_max } => SizesView::Multiples {
@@ -117,8 +113,6 @@ impl<'a> From<&'a Abilities> for AbilitiesView<'a> {
             negative_prompt,
             seed,
             steps,
-            image,
-            mask,
         }
     }
 }
