@@ -114,6 +114,13 @@ impl Client {
         Events::new(reply)
     }
 
+    /// Opens the stream and waits until it is there: what happens from now on comes over it.
+    pub(crate) async fn listen(&self) -> Events {
+        let mut events = self.events(None).await;
+        events.until("sync").await;
+        events
+    }
+
     async fn get(&self, path: &str) -> reqwest::Response {
         let request = self.http.get(format!("{}{path}", self.url));
         let reply = self.signed(request).send().await.expect("reach the gateway");

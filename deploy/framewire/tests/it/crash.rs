@@ -14,7 +14,7 @@ async fn a_job_whose_only_worker_is_killed_finishes_on_the_next_without_burning_
     let data = tempfile::tempdir().unwrap();
     let launcher = Launcher::start(data.path());
     let client = Client::new(&launcher.url).await;
-    let mut events = client.events(None).await;
+    let mut events = client.listen().await;
     let id = client.submit("a bridge in fog", 20, 100).await;
     events.until("progress").await;
 
@@ -36,7 +36,7 @@ async fn a_stream_whose_gateway_is_killed_resumes_and_shows_each_event_once() {
     let data = tempfile::tempdir().unwrap();
     let launcher = Launcher::start(data.path());
     let client = Client::new(&launcher.url).await;
-    let mut events = client.events(None).await;
+    let mut events = client.listen().await;
     client.submit("a market at noon", 20, 100).await;
     let mut seen = events.until("started").await;
     launcher.kill_child("gateway");
@@ -62,7 +62,7 @@ async fn jobs_finish_and_their_stream_goes_on_when_redis_was_killed_under_them()
     let data = tempfile::tempdir().unwrap();
     let launcher = Launcher::start(data.path());
     let client = Client::new(&launcher.url).await;
-    let mut events = client.events(None).await;
+    let mut events = client.listen().await;
     let running = client.submit("a harbour", 20, 100).await;
     let waiting = client.submit("a hill", 2, 10).await;
     let mut seen = events.until("progress").await;
@@ -85,7 +85,7 @@ async fn nothing_survives_a_launcher_that_is_killed_and_the_next_one_goes_on() {
     let data = tempfile::tempdir().unwrap();
     let mut launcher = Launcher::start(data.path());
     let client = Client::new(&launcher.url).await;
-    let mut events = client.events(None).await;
+    let mut events = client.listen().await;
     let id = client.submit("a forest", 20, 100).await;
     events.until("progress").await;
     let children = ["redis", "gateway", "worker-1"].map(|name| launcher.pid_of(name));

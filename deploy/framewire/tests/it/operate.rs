@@ -51,7 +51,7 @@ async fn the_doctor_finds_a_busy_installation_well_and_names_and_mends_what_is_b
     let data = tempfile::tempdir().unwrap();
     let launcher = Launcher::start(data.path());
     let client = Client::new(&launcher.url).await;
-    let mut events = client.events(None).await;
+    let mut events = client.listen().await;
     let running = client.submit("a garden", 50, 400).await;
     let waiting = client.submit("a café", 2, 10).await;
     events.until("progress").await;

@@ -8,7 +8,7 @@ async fn jobs_that_were_left_at_a_stop_finish_after_the_next_start() {
     let data = tempfile::tempdir().unwrap();
     let mut launcher = Launcher::start(data.path());
     let client = Client::new(&launcher.url).await;
-    let mut events = client.events(None).await;
+    let mut events = client.listen().await;
     // One slot, and a grace of one second: the first is handed back, the second never started.
     let running = client.submit("a glacier", 30, 100).await;
     let waiting = client.submit("a desert", 2, 10).await;
@@ -49,7 +49,7 @@ async fn a_second_ctrl_c_does_not_wait_for_the_frame_and_loses_no_job() {
     patient.env("FRAMEWIRE_WORKER_DRAIN_S", "600");
     let mut launcher = Launcher::start_with(&mut patient, data.path());
     let client = Client::new(&launcher.url).await;
-    let mut events = client.events(None).await;
+    let mut events = client.listen().await;
     let id = client.submit("a cathedral", 20, 5_000).await;
     events.until("progress").await;
 

@@ -25,7 +25,7 @@ async fn every_key_is_of_the_table_and_every_value_is_readable_text() {
     let data = tempfile::tempdir().unwrap();
     let launcher = Launcher::start(data.path());
     let client = Client::new(&launcher.url).await;
-    let mut events = client.events(None).await;
+    let mut events = client.listen().await;
     let done = client.submit("a kitchen", 2, 10).await;
     events.until("completed").await;
     // One that runs and one that waits, so that all the queue's keys are there.
