@@ -3,11 +3,13 @@
 //! What a pop yields is a *hint*: the job is still in the ledger and in `out`, so a popper that dies
 //! with it loses nothing; the sweep offers it again. Three traps of a blocking pop are closed here.
 //! A pop is awaited to its end or its popper is dropped with it, because a dropped future alone still
-//! pops at the server. The connection's response timeout is longer than the block, because redis-rs would otherwise give up
-//! after half a second while the server goes on. And a connection that stays silent past its block
+//! pops at the server. The connection's response timeout is longer than the block, because redis-rs
+//! would otherwise give up after half a second while the server goes on. And a connection that stays silent past its block
 //! is dropped, not reused: it may be half open, or its server demoted.
 
 use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
 
 use super::topology::Route;
 use super::{Store, StoreError, keys};
@@ -31,7 +33,7 @@ pub struct Hint {
 pub struct Popper {
     store: Store,
     cell: Cell,
-    held: Option<(deadpool_redis::Connection, Route)>,
+    held: Option<(MultiplexedConnection, Route)>,
     windows: Vec<(String, Pool)>,
     block: Duration,
 }
@@ -64,7 +66,9 @@ impl Popper {
                 if connection.is_err() {
                     topology.doubt(self.cell, &route);
                 }
-                Ok((connection?, route))
+                // It never goes back to the pool: dropped, its socket closes, and the server forgets
+                // a pop that it may still be waiting in.
+                Ok((deadpool_redis::Connection::take(connection?), route))
             };
             self.held = Some(self.store.in_time(connect).await?);
         }
@@ -102,8 +106,6 @@ impl Popper {
                 Ok(popped.and_then(|(window, job, _)| self.hint(&window, &job)))
             }
             Err(error) => {
-                // Close the socket, so that the server forgets the pop it may still be waiting in.
-                drop(deadpool_redis::Connection::take(connection));
                 self.store.shared.topology.doubt(self.cell, &route);
                 Err(error.into())
             }

@@ -43,6 +43,21 @@ async fn an_empty_block_ends_by_itself_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
+async fn a_popper_that_is_dropped_in_the_middle_of_a_pop_takes_its_socket_with_it() {
+    let world = World::new();
+    world.slots(1).await;
+    let mut popper = world.store.popper(Cell::FIRST, std::slice::from_ref(&world.pool));
+    tokio::select! {
+        popped = popper.pop() => panic!("there is nothing to pop: {popped:?}"),
+        () = until("a blocked pop", async || somebody_is_blocked(&world).then_some(())) => {}
+    }
+    drop(popper);
+    until("the server to forget it", async || (!somebody_is_blocked(&world)).then_some(())).await;
+    let job = world.submit(&session()).await;
+    assert_eq!(world.pop(), Some(job));
+}
+
+#[tokio::test]
 async fn a_popper_that_is_frozen_and_killed_loses_nothing() {
     let world = World::with_clock(QueueOptions::default());
     world.slots(1).await;
