@@ -213,17 +213,12 @@ impl Store {
                 let invocation = invocation(script, cell, &nonce, again, arguments);
                 async move {
                     let mut connection = node.checkout().await?;
-                    let kept = async {
-                        let value = invocation.invoke_async(&mut connection).await?;
-                        let mut wait = redis::cmd("WAIT");
-                        wait.arg(wanted).arg(patience_ms.to_string());
-                        Ok((value, wait.query_async(&mut connection).await?))
-                    };
-                    let kept = kept.await;
-                    if kept.is_err() {
-                        drop(deadpool_redis::Connection::take(connection));
-                    }
-                    kept
+                    let value = invocation.invoke_async(connection.line()).await?;
+                    let mut wait = redis::cmd("WAIT");
+                    wait.arg(wanted).arg(patience_ms.to_string());
+                    let acknowledged = wait.query_async(connection.line()).await?;
+                    connection.give_back();
+                    Ok((value, acknowledged))
                 }
             })
             .await?;

@@ -344,15 +344,36 @@ impl Node {
         Ok(Self { name: info.addr().to_string(), info, line, dedicated })
     }
 
-    /// Takes a connection of one's own; dropping it gives it back.
-    ///
-    /// One on which a call failed must not go back (`Connection::take`): it may be half open.
-    pub(super) async fn checkout(&self) -> RedisResult<deadpool_redis::Connection> {
+    /// Takes a connection of one's own.
+    pub(super) async fn checkout(&self) -> RedisResult<Dedicated> {
         // Boxed: what it needs to make a connection is large, and it seldom does.
-        Box::pin(self.dedicated.get()).await.map_err(|error| match error {
+        let connection = Box::pin(self.dedicated.get()).await.map_err(|error| match error {
             deadpool_redis::PoolError::Backend(error) => error,
             error => failed(error.to_string()),
-        })
+        })?;
+        Ok(Dedicated(Some(connection)))
+    }
+}
+
+/// A connection of one's own. Dropped, its socket closes, so that the server forgets a pop that it
+/// may still be waiting in, and so that none that failed is used again: it may be half open.
+pub(super) struct Dedicated(Option<deadpool_redis::Connection>);
+
+impl Dedicated {
+    /// Runs a call on it.
+    pub(super) fn line(&mut self) -> &mut deadpool_redis::Connection {
+        self.0.as_mut().unwrap_or_else(|| unreachable!("only giving it back takes it out"))
+    }
+
+    /// Gives it back, for somebody else: everything that was asked on it is answered.
+    pub(super) fn give_back(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Dedicated {
+    fn drop(&mut self) {
+        drop(self.0.take().map(deadpool_redis::Connection::take));
     }
 }
 

@@ -9,9 +9,7 @@
 
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-
-use super::topology::Route;
+use super::topology::{Dedicated, Route};
 use super::{Store, StoreError, keys};
 use crate::domain::{Cell, JobId, Pool, Priority};
 
@@ -33,7 +31,7 @@ pub struct Hint {
 pub struct Popper {
     store: Store,
     cell: Cell,
-    held: Option<(MultiplexedConnection, Route)>,
+    held: Option<(Dedicated, Route)>,
     windows: Vec<(String, Pool)>,
     block: Duration,
 }
@@ -66,9 +64,7 @@ impl Popper {
                 if connection.is_err() {
                     topology.doubt(self.cell, &route);
                 }
-                // It never goes back to the pool: dropped, its socket closes, and the server forgets
-                // a pop that it may still be waiting in.
-                Ok((deadpool_redis::Connection::take(connection?), route))
+                Ok((connection?, route))
             };
             self.held = Some(self.store.in_time(connect).await?);
         }
@@ -99,7 +95,7 @@ impl Popper {
         }
         command.arg(self.block.as_secs_f64());
         let reply: redis::RedisResult<Option<(String, String, f64)>> =
-            command.query_async(&mut connection).await;
+            command.query_async(connection.line()).await;
         match reply {
             Ok(popped) => {
                 self.held = Some((connection, route));
