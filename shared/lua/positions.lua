@@ -11,7 +11,7 @@ local places = {}
 for _, id in ipairs(redis.call('ZRANGE', root .. 'active:' .. session, 0, limit - 1)) do
   local j = load(id)
   if j and j.state == 'queued' then
-    local ahead, wait = outlook(j, load_of(j.pool))
+    local ahead, wait = outlook(j, known_load(j.pool))
     if ahead then
       for _, word in ipairs({id, j.v, ahead, wait}) do places[#places + 1] = word end
     end

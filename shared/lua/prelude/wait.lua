@@ -19,30 +19,24 @@ local NINE_OF_TEN = 1.28
 -- States within which time a queued job is done in nine cases of ten, as JSON text; null while
 -- nobody could run it or none has been measured. `own`: unfinished jobs of its session before it.
 local function wait_json(its, j, ahead, rank, own)
-  if its.slots <= 0 or not its.service_ms then return 'null' end
+  -- How many slots come back when no provider is closed off any more nobody knows: one.
+  local slots = its.closed_ms > 0 and 1 or its.slots
+  if slots <= 0 or not its.service_ms then return 'null' end
   -- Sessions take turns: of those before it in its class only so many have theirs first.
   local before = ahead
   if rank > own + 1 then
     local sessions = redis.call('ZCARD', root .. 'turn:' .. j.line) + 1
     before = ahead - rank + math.min(rank, (own + 1) * sessions)
   end
-  local rounds = math.max((before + its.running - its.slots + 1) / its.slots, 0)
+  local rounds = math.max((before + its.running - slots + 1) / slots, 0)
   if own > 0 then
-    local cap = math.max(math.min(cap_of(session_caps(), j.session), its.slots), 1)
+    local cap = math.max(math.min(cap_of(session_caps(), j.session), slots), 1)
     rounds = math.max(rounds, (own - cap + 1) / cap)
   end
-  local spread_ms = math.sqrt((its.service_var or 0) * (rounds / its.slots + 1))
+  local spread_ms = math.sqrt((its.service_var or 0) * (rounds / slots + 1))
   local margin = its.margin[string.sub(j.line, #j.pool + 2)] or 1
-  return string.format('%.0f',
-    math.ceil(((rounds + 1) * its.service_ms + NINE_OF_TEN * spread_ms) * margin))
-end
-
--- Tells for how long all providers of a pool are closed off; 0 if one is not, or if an operator has
--- paused the pool.
-local function closed_ms_of(pool)
-  local p = redis.call('HMGET', root .. 'pool:' .. pool, 'capacity', 'closed_until', 'cap', 'cap_default')
-  if tonumber(p[1] or 0) > 0 or tonumber(p[3] or p[4]) == 0 then return 0 end
-  return math.max(tonumber(p[2] or 0) - now, 0)
+  return string.format('%.0f', its.closed_ms
+    + math.ceil(((rounds + 1) * its.service_ms + NINE_OF_TEN * spread_ms) * margin))
 end
 
 -- Tells a queued job's jobs ahead (nil when it stands in no line) and its wait as JSON text.
@@ -50,12 +44,7 @@ local function outlook(j, its)
   local ahead, rank = ahead_of(j)
   if not ahead then return nil, 'null' end
   local own = redis.call('ZRANK', root .. 'active:' .. j.session, j.id) or 0
-  local closed_ms = its.slots > 0 and 0 or closed_ms_of(j.pool)
-  -- How many slots come back nobody knows: one.
-  if closed_ms > 0 then its = setmetatable({slots = 1}, {__index = its}) end
-  local wait = wait_json(its, j, ahead, rank, own)
-  if closed_ms == 0 or wait == 'null' then return ahead, wait end
-  return ahead, string.format('%.0f', closed_ms + tonumber(wait))
+  return ahead, wait_json(its, j, ahead, rank, own)
 end
 
 -- What one completed job weighs in the pool's mean.

@@ -1,8 +1,13 @@
 //! The wait that is stated: the time within which a job is done in nine cases of ten.
 
-use framewire_shared::domain::{JobId, Priority, SessionId};
+use std::time::Duration;
+
+use framewire_shared::domain::{Cell, JobId, Priority, SessionId};
 use framewire_shared::store::QueueOptions;
+use framewire_shared::store::codec::Submitted;
 use framewire_shared::store::queue::Lease;
+use framewire_shared::testing::{prompt, submission};
+use uuid::Uuid;
 
 use crate::world::{World, session};
 
@@ -60,6 +65,21 @@ async fn nothing_is_stated_before_one_job_is_done_or_while_nobody_works() {
     assert!(shop.submit(&session()).await.1.is_some());
     shop.world.slots(0).await;
     assert_eq!(shop.submit(&session()).await.1, None, "nobody could run it");
+}
+
+#[tokio::test]
+async fn while_all_providers_are_closed_off_the_answer_to_a_submit_counts_that_too() {
+    let mut shop = Shop::open(2).await;
+    shop.learn(50).await;
+    let World { store, pool, worker, .. } = &shop.world;
+    let (rest, hour) = (Duration::from_secs(60), Duration::from_secs(3_600));
+    store.heartbeat_closed(Cell::FIRST, pool, worker, rest, hour).await.unwrap();
+    let (id, mine, input) = (JobId::new(Cell::FIRST, Uuid::now_v7()), session(), prompt("a fox"));
+    let answer = store.submit(&submission(&id, &mine, pool, &input)).await.unwrap();
+    let Submitted::Accepted { wait_ms, .. } = answer else { panic!("{answer:?}") };
+    let wait_ms = wait_ms.expect("a wait");
+    assert!((61_000..=62_000).contains(&wait_ms), "{wait_ms} ms");
+    assert_eq!(shop.stated(&id).await, Some(wait_ms));
 }
 
 #[tokio::test]
