@@ -294,8 +294,7 @@ impl Store {
         rest: &[&str],
     ) -> Result<Reply, StoreError> {
         let fence = lease.fence.to_string();
-        let mut arguments = vec![lease.job.as_str(), &*fence];
-        arguments.extend(rest);
+        let arguments = [&[lease.job.as_str(), &*fence], rest].concat();
         let (reply, kept) = self.run_kept(script, lease.job.cell(), &arguments).await?;
         if let Err(error) = kept {
             tracing::warn!(job = %lease.job, "a fail-over now may have it drawn again: {error}");
@@ -311,8 +310,7 @@ impl Store {
         rest: &[&str],
     ) -> Result<Reply, StoreError> {
         let fence = lease.fence.to_string();
-        let mut arguments = vec![lease.job.as_str(), &*fence];
-        arguments.extend(rest);
+        let arguments = [&[lease.job.as_str(), &*fence], rest].concat();
         self.run(script, lease.job.cell(), &arguments).await
     }
 }

@@ -84,6 +84,21 @@ impl Look {
         })
     }
 
+    /// Lists the places of unfinished jobs in which it stands.
+    fn stands_in(&self) -> impl Iterator<Item = &'static str> {
+        let places = [
+            ("queue", self.queue),
+            ("wait", self.wait),
+            ("ready", self.ready),
+            ("out", self.out),
+            ("lease", self.lease),
+            ("delayed", self.delayed),
+            ("deadline", self.deadline),
+            ("live", self.live),
+        ];
+        places.into_iter().filter_map(|(word, at)| at.map(|_| word))
+    }
+
     /// Names the key of a structure, as far as this job is concerned.
     fn name(&self, word: &str) -> String {
         let Self { session, pool, line, .. } = self;
@@ -274,17 +289,8 @@ impl Judge<'_> {
 
     fn running(&mut self) {
         let look = self.look;
-        for (word, at) in [
-            ("queue", look.queue),
-            ("wait", look.wait),
-            ("ready", look.ready),
-            ("out", look.out),
-            ("delayed", look.delayed),
-            ("deadline", look.deadline),
-        ] {
-            if at.is_some() {
-                self.extra(word, &format!("says {} and is in {word} too", look.state));
-            }
+        for word in look.stands_in().filter(|word| !matches!(*word, "lease" | "live")) {
+            self.extra(word, &format!("says {} and is in {word} too", look.state));
         }
         match look.lease {
             None => {
@@ -307,19 +313,8 @@ impl Judge<'_> {
 
     fn ended(&mut self) {
         let look = self.look;
-        for (word, at) in [
-            ("queue", look.queue),
-            ("wait", look.wait),
-            ("ready", look.ready),
-            ("out", look.out),
-            ("lease", look.lease),
-            ("delayed", look.delayed),
-            ("deadline", look.deadline),
-            ("live", look.live),
-        ] {
-            if at.is_some() {
-                self.extra(word, &format!("is {} and still in {word}", look.state));
-            }
+        for word in look.stands_in() {
+            self.extra(word, &format!("is {} and still in {word}", look.state));
         }
         if look.ttl_ms == -1 {
             let mend = format!("EXPIRE {} 86400", key(self.cell, format_args!("job:{}", look.id)));
