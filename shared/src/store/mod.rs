@@ -51,9 +51,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::Cell;
-#[cfg(feature = "testing")]
-pub(crate) use script::submit_text;
 use script::{Flavour, Scripts};
+#[cfg(feature = "testing")]
+pub(crate) use script::{emit_script, submit_text};
 use topology::{CELLS_IN_A_CLUSTER, CELLS_MAX, Node, Topology};
 
 /// Why a call to the store failed, by what the caller can do.

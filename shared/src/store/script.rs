@@ -126,6 +126,16 @@ pub(crate) fn submit_text() -> String {
     compose(PRELUDE, include_str!("../../lua/submit.lua"))
 }
 
+/// Gives a script that appends and publishes an event as transitions do, and does nothing else.
+///
+/// `ARGV`: 2 job id, 3 session id, 4 kind, 5 body.
+#[cfg(feature = "testing")]
+pub(crate) fn emit_script() -> Script {
+    const EMIT: &str = "emit({id = ARGV[2], session = ARGV[3], v = 1, state = 'generating'}, \
+                        ARGV[4], ARGV[5])\nreturn {'emitted'}";
+    Script::new(&compose(PRELUDE, EMIT))
+}
+
 /// How scripts differ from the files.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Flavour {
@@ -175,7 +185,7 @@ impl Store {
     ///
     /// A connection that broke is made anew and asked once more: every script may run twice with
     /// the same arguments. What a second run answers is said with each method of the queue.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         &self,
         script: &Script,
         cell: Cell,

@@ -10,10 +10,13 @@ pub mod redis_cluster;
 pub mod redis_sentinel;
 // Short ways to sessions and submissions.
 pub mod builders;
+// Events without jobs.
+pub mod emitter;
 // Waiting for a condition, with an end.
 pub mod wait;
 
 pub use builders::{prompt, submission};
+pub use emitter::Emitter;
 pub use redis_cluster::RedisCluster;
 pub use redis_sentinel::RedisSentinel;
 pub use redis_server::RedisServer;

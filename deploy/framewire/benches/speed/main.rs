@@ -3,7 +3,8 @@
 //! Parts, all of them if none is named:
 //! * `queue`: the queue itself, beside a bare loop of Redis' own commands (`queue.rs`);
 //! * `eta`: how often a stated estimate held (`eta.rs`);
-//! * `pipeline`: the pair, from HTTP to the stream, with real processes (`pipeline.rs`).
+//! * `pipeline`: the pair, from HTTP to the stream, with real processes (`pipeline.rs`);
+//! * `live`: what one gateway delivers to how many readers (`live.rs`).
 //!
 //! Every part starts a redis-server of its own on a unix socket and is bounded in count and time.
 //! Machines differ and are noisy, so each figure stands beside another of the same run.
@@ -20,10 +21,15 @@ mod server;
 mod steps;
 // A worker's own parts around a provider that does nothing.
 mod whole;
+// The pair's own programs.
+mod process;
+// A reader of a stream.
+mod reader;
 // The parts.
 mod queue;
 mod eta;
 mod pipeline;
+mod live;
 
 use anyhow::{Result, bail};
 
@@ -34,7 +40,7 @@ const INPUT: &str = concat!(
 );
 
 /// The parts, in the order of their printing.
-const PARTS: [&str; 3] = ["queue", "eta", "pipeline"];
+const PARTS: [&str; 4] = ["queue", "eta", "pipeline", "live"];
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -49,6 +55,7 @@ async fn main() -> Result<()> {
             "queue" => queue::run().await?,
             "eta" => eta::run().await?,
             "pipeline" => pipeline::run().await?,
+            "live" => live::run().await?,
             other => bail!("no part is called {other}; there are {PARTS:?}"),
         }
     }

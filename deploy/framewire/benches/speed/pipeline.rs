@@ -9,19 +9,20 @@
 //! Everything is on loopback and bounded in count and time. Real processes, AOF as the launcher
 //! runs it, release binaries.
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use framewire_shared::testing::{RedisServer, submit_script};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 
 use crate::INPUT;
 use crate::figures::milliseconds;
+use crate::process::{Process, sessions};
 use crate::server::{cpu_s, info, redis_cli, socket};
 use crate::table::{row, table};
 
@@ -37,74 +38,10 @@ const SESSIONS: usize = 50;
 const RATE: u32 = 200;
 /// How long the third measurement submits.
 const STEADY_S: u32 = 10;
-/// A child that ends with us.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-impl Process {
-    fn start(
-        name: &str,
-        redis: &RedisServer,
-        folder: &Path,
-        extra: &[(&str, &str)],
-    ) -> Result<Self> {
-        let child = Command::new(binary(name)?)
-            .env("FRAMEWIRE_REDIS_URL", redis.url())
-            .env("FRAMEWIRE_ARTIFACTS_PATH", folder)
-            .env("FRAMEWIRE_GATEWAY_LISTEN", "127.0.0.1:0")
-            .env("FRAMEWIRE_QUEUE_QUEUE_MAX", "100000000")
-            .env("FRAMEWIRE_QUEUE_SESSION_MAX", "100000000")
-            .envs(extra.iter().copied())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("start {name}"))?;
-        Ok(Self(child))
-    }
-
-    /// Reads the log until a line has `mark`; gives what follows it. The rest is read and dropped.
-    fn wait_for(&mut self, mark: &str) -> Result<String> {
-        let mut lines = BufReader::new(self.0.stderr.take().context("a log")?).lines();
-        for line in lines.by_ref() {
-            let line = line?;
-            if let Some((_, rest)) = line.split_once(mark) {
-                let rest = rest.trim().to_owned();
-                std::thread::spawn(move || lines.for_each(drop));
-                return Ok(rest);
-            }
-        }
-        bail!("the log ended without \"{mark}\"")
-    }
-
-    fn cpu_s(&self) -> Result<f64> {
-        cpu_s(self.0.id())
-    }
-}
-
-/// Finds a release binary beside the launcher's.
-fn binary(name: &str) -> Result<PathBuf> {
-    let folder = Path::new(env!("CARGO_BIN_EXE_framewire")).parent().context("a folder")?;
-    let binary = folder.join(name);
-    if !binary.exists() {
-        bail!("{} is not built; run ./deploy/bench", binary.display());
-    }
-    Ok(binary)
-}
-
+/// Makes the sessions; gives their tokens.
 async fn tokens(client: &reqwest::Client, base: &str) -> Result<Vec<String>> {
-    let mut tokens = Vec::new();
-    for _ in 0..SESSIONS {
-        let new = client.post(format!("{base}/v1/sessions")).json(&serde_json::json!({}));
-        let answer: serde_json::Value = new.send().await?.error_for_status()?.json().await?;
-        tokens.push(answer["token"].as_str().context("a token")?.to_owned());
-    }
-    Ok(tokens)
+    let all = sessions(client, base, SESSIONS).await?;
+    Ok(all.into_iter().map(|session| session.token).collect())
 }
 
 pub(crate) async fn run() -> Result<()> {

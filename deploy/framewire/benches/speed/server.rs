@@ -20,6 +20,14 @@ pub(crate) fn cpu_s(pid: u32) -> Result<f64> {
     Ok(ticks / TICKS_PER_S)
 }
 
+/// Reads the memory that a process has in RAM, in bytes.
+pub(crate) fn resident_bytes(pid: u32) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
+    Ok(kib.context("VmRSS")? * 1024.0)
+}
+
 pub(crate) fn redis_cli(redis: &RedisServer, words: &[&str]) -> Result<String> {
     let output = Command::new("redis-cli")
         .args(["-s", &socket(redis)])
