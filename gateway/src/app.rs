@@ -24,6 +24,8 @@ use crate::http::health::Readiness;
 use crate::http::openapi::Api;
 use crate::http::{self, Context, access, auth};
 use crate::live::{Live, LiveOptions};
+use crate::metrics::Metrics;
+use crate::outlook::Outlook;
 
 /// Longest wait for a request's head.
 const HEAD_WAIT: Duration = Duration::from_secs(10);
@@ -130,12 +132,15 @@ impl App {
         let address = self.listener.local_addr().map_err(AppError::Http)?;
         let options = LiveOptions::from(&self.settings.gateway);
         let drain = options.drain + BYE_GRACE;
-        let (live, mut tasks) = Live::start(self.store.clone(), options, &shutdown);
+        let metrics = Arc::<Metrics>::default();
+        let (live, mut tasks) =
+            Live::start(self.store.clone(), options, metrics.clone(), &shutdown);
         tasks.spawn({
             let (readiness, shutdown) = (self.readiness.clone(), shutdown.clone());
             async move { readiness.run(shutdown).await }
         });
         let threads = self.settings.gateway.threads.get() as usize;
+        let outlook = Arc::new(Outlook::new(self.store.clone(), &self.settings));
         let context = Context {
             store: self.store,
             blobs: self.blobs,
@@ -145,6 +150,8 @@ impl App {
             readiness: self.readiness,
             openapi: Api::document(),
             tokens: auth::Tokens::default(),
+            metrics,
+            outlook,
         };
         let server = HttpServer::new(move || {
             actix_web::App::new()

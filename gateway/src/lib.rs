@@ -5,6 +5,10 @@
 
 /// Redis pub/sub in, bounded streams of `text/event-stream` out.
 pub mod live;
+/// How pools and providers stand, for those who watch.
+pub mod outlook;
+/// Every number for a Prometheus.
+pub mod metrics;
 /// The routes and everything they share.
 pub mod http;
 /// Puts the parts together and runs them until told to stop.

@@ -4,6 +4,7 @@
 //! does not hold up the others. It begins when its node was found fit; the first cell's is waited for
 //! before anything begins, because there it is recorded how many there are.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,10 +22,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::lease_keeper::{LeaseKeeper, StopReason};
+use crate::metrics::Metrics;
 use crate::provider::configured;
 use crate::pump::Pump;
 use crate::routes::Routes;
 use crate::runner::Runner;
+use crate::status::{self, Status};
 use crate::upkeep::heart::Heart;
 use crate::upkeep::janitor::Janitor;
 use crate::upkeep::prober::Prober;
@@ -42,31 +45,55 @@ pub struct App {
     store: Store,
     blobs: Blobs,
     routes: Arc<Routes>,
+    metrics: Arc<Metrics>,
+    listener: Option<TcpListener>,
 }
 
 impl App {
     /// Builds a worker from its settings. Redis need not be up.
     ///
-    /// Errors: the artifacts' folder can't be used, or a pool has nobody to draw for it.
+    /// Errors: the artifacts' folder or the address can't be used, or a pool has nobody to draw for it.
     pub fn build(settings: Settings) -> anyhow::Result<Self> {
         let store = Store::open(settings.redis_options(), settings.queue_options())
             .context("read redis.url")?;
         let path = &settings.artifacts.path;
         let blobs = Blobs::on_disk(path)
             .with_context(|| format!("use artifacts.path {}", path.display()))?;
-        let routes = Arc::new(routes(&settings, &store)?);
-        Ok(Self { worker: WorkerId::new(uuid()), settings, store, blobs, routes })
+        let metrics = Arc::<Metrics>::default();
+        let routes = Arc::new(routes(&settings, &store, metrics.clone())?);
+        let listener = settings.worker.listen.map(status::listen).transpose()?;
+        let worker = WorkerId::new(uuid());
+        Ok(Self { settings, worker, store, blobs, routes, metrics, listener })
     }
 
     /// Runs until told to stop: drain, then hand back, then go.
-    pub async fn run_until(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Self { settings, worker, store, blobs, routes } = self;
+    pub async fn run_until(mut self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let slots = self.settings.worker.slots.get() as usize;
+        let free = Arc::new(Semaphore::new(slots));
+        let Some(listener) = self.listener.take() else {
+            return self.work(free, shutdown).await;
+        };
+        let (metrics, store) = (self.metrics.clone(), self.store.clone());
+        let drain = shutdown.drain.clone();
+        let status = Status { metrics, store, slots, free: free.clone(), drain };
+        // Before Redis is waited for, because that is worth asking about, and until all has ended.
+        let server = status.serve(listener).context("serve metrics")?;
+        let handle = server.handle();
+        let serving = tokio::spawn(server);
+        let worked = self.work(free, shutdown).await;
+        handle.stop(false).await;
+        drop(serving.await);
+        worked
+    }
+
+    async fn work(self, free: Arc<Semaphore>, shutdown: Shutdown) -> anyhow::Result<()> {
+        let Self { settings, worker, store, blobs, routes, metrics, .. } = self;
+        let slots = settings.worker.slots.get();
         tokio::select! {
             () = shutdown.drain.cancelled() => return Ok(()),
             fit = wait_until_fit(&store, Cell::FIRST) => fit?,
         }
-        let slots = settings.worker.slots.get();
-        let keeper = LeaseKeeper::new(store.clone(), settings.queue.renew);
+        let keeper = LeaseKeeper::new(store.clone(), settings.queue.renew, metrics.clone());
         let runner = Arc::new(Runner {
             store: store.clone(),
             blobs: blobs.clone(),
@@ -76,9 +103,9 @@ impl App {
                 ..RetryPolicy::default()
             },
             attempt_timeout: settings.queue.attempt_timeout,
+            metrics: metrics.clone(),
         });
         let pools: Vec<Pool> = settings.worker.pools.clone();
-        let free = Arc::new(Semaphore::new(slots as usize));
         let prober = Prober { routes: routes.clone() };
         let options = settings.queue_options();
         let janitor = Janitor { blobs, age: options.retention + 2 * options.attempt_max };
@@ -98,7 +125,7 @@ impl App {
                 slots,
             });
             hearts.push(heart.clone());
-            let sweeper = Sweeper { cell, store: store.clone() };
+            let sweeper = Sweeper { cell, store: store.clone(), metrics: metrics.clone() };
             let pump = Pump {
                 cell,
                 worker: worker.clone(),
@@ -183,8 +210,8 @@ fn uuid() -> uuid::Uuid {
 /// Finds who draws what in each pool this worker serves.
 ///
 /// Errors: an adapter can't be made of its settings; no secret is in the text.
-pub fn routes(settings: &Settings, store: &Store) -> anyhow::Result<Routes> {
-    let mut routes = Routes::default();
+pub fn routes(settings: &Settings, store: &Store, metrics: Arc<Metrics>) -> anyhow::Result<Routes> {
+    let mut routes = Routes::measured(metrics);
     let models = settings.models.0.iter();
     for (name, model) in models.filter(|(_, model)| settings.worker.pools.contains(&model.pool)) {
         for route in &model.routes {

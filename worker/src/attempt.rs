@@ -259,6 +259,7 @@ impl<'a> Attempt<'a> {
         let id = self.artifact_id(Slot::Preview { index, step }, &picture);
         // A preview that can't be read or kept is no reason to lose the frame.
         let Ok(checked) = picture_check::check(picture, None).await else {
+            self.runner.metrics.picture_refused("preview");
             return Ok(());
         };
         if let Err(error) = self.runner.blobs.put(&id, checked.bytes).await {
@@ -278,7 +279,9 @@ impl<'a> Attempt<'a> {
     ) -> Result<Artifact, Interrupted> {
         let id = self.artifact_id(Slot::Frame(index), &picture);
         let size = (self.input.width, self.input.height);
-        let checked = picture_check::check(picture, Some(size)).await?;
+        let checked = picture_check::check(picture, Some(size))
+            .await
+            .inspect_err(|_| self.runner.metrics.picture_refused("frame"))?;
         let bytes = checked.bytes.len() as u64;
         self.runner.blobs.put(&id, checked.bytes).await.map_err(|error| {
             let detail = format!("{:#}", anyhow::Error::from(error));
@@ -286,6 +289,7 @@ impl<'a> Attempt<'a> {
                 .kind(FailureKind::Ours)
                 .detail(detail)
         })?;
+        self.runner.metrics.stored(bytes);
         failpoint::hit("frame_stored");
         Ok(Artifact {
             index,

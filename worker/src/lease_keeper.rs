@@ -20,6 +20,8 @@ use framewire_shared::store::queue::Lease;
 use framewire_shared::store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::Metrics;
+
 /// Why a running attempt must stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
@@ -84,6 +86,7 @@ pub struct LeaseKeeper {
     store: Store,
     every: Duration,
     held: Mutex<HashMap<Lease, Arc<Held>>>,
+    metrics: Arc<Metrics>,
 }
 
 /// Ends the keeping of one lease when dropped.
@@ -107,8 +110,8 @@ impl Drop for KeptLease {
 
 impl LeaseKeeper {
     /// Makes a keeper that renews every `every`.
-    pub fn new(store: Store, every: Duration) -> Arc<Self> {
-        Arc::new(Self { store, every, held: Mutex::default() })
+    pub fn new(store: Store, every: Duration, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { store, every, held: Mutex::default(), metrics })
     }
 
     /// Keeps a lease until the guard is dropped.
@@ -141,7 +144,9 @@ impl LeaseKeeper {
         let leases: Vec<Lease> = held.iter().map(|held| held.lease.clone()).collect();
         let verdicts = self.store.renew(cell, &leases).await?;
         failpoint::hit("renewed");
+        self.metrics.pulse.beat();
         for (held, verdict) in held.iter().zip(verdicts) {
+            self.metrics.renewed(verdict);
             match verdict {
                 Renewal::Renewed => {
                     kept.renewed += 1;

@@ -3,6 +3,8 @@
 //! A worker is stateless: all it needs of a job comes with the claim, all it has done leaves through
 //! the store and the artifact store. Killed at any instruction it loses nothing but time.
 
+// Every number for a Prometheus.
+pub mod metrics;
 // Pops jobs from the window while there is a free slot, and starts a runner for each.
 pub mod pump;
 // Leave to call one provider, as a value that can't be lost.
@@ -21,5 +23,7 @@ pub mod picture_check;
 pub mod provider;
 // What runs beside the jobs: heartbeat, sweep, probes, clearing away.
 pub mod upkeep;
+// What it says of itself over HTTP.
+pub mod status;
 // Puts the parts together and runs them until told to stop.
 pub mod app;

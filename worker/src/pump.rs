@@ -8,7 +8,7 @@
 //! alone: the sweep offers it to somebody else.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use framewire_shared::domain::{Cell, Pool, WorkerId};
 use framewire_shared::service::failpoint;
@@ -104,10 +104,14 @@ impl Pump {
     async fn turn(&mut self) -> Result<Option<(Hint, Pass)>, StoreError> {
         let passes = self.routes.passes(&self.pools).await?;
         if passes.is_empty() {
+            // Guards were asked, and Redis has answered for them.
+            self.routes.metrics().pulse.beat();
             passes.wait().await;
             return Ok(None);
         }
-        let Some(hint) = self.popper.pop_among(|pool| passes.opens(pool)).await? else {
+        let popped = self.popper.pop_among(|pool| passes.opens(pool)).await?;
+        self.routes.metrics().pulse.beat();
+        let Some(hint) = popped else {
             passes.rest().await;
             return Ok(None);
         };
@@ -118,6 +122,7 @@ impl Pump {
     fn start(&self, hint: Hint, pass: Pass, slot: OwnedSemaphorePermit, running: &mut JoinSet<()>) {
         let (store, runner, worker) =
             (self.store.clone(), self.runner.clone(), self.worker.clone());
+        let routes = self.routes.clone();
         running.spawn(async move {
             // Held until the job is settled, so that slots bound what runs.
             let _slot = slot;
@@ -127,7 +132,12 @@ impl Pump {
                     failpoint::hit("claim_after");
                     let (attempt, fence) = (claimed.attempt, claimed.fence);
                     tracing::debug!(job = %hint.job, attempt, %fence, "claimed");
+                    let (metrics, began_at) = (routes.metrics(), Instant::now());
+                    let (model, provider) = (claimed.model.clone(), pass.provider.clone());
+                    metrics.claimed(hint.pool.as_str());
                     let settled = runner.run(hint.job.clone(), claimed, pass).await;
+                    let whose = [hint.pool.as_str(), &model, provider.name()];
+                    metrics.settled(whose, settled, began_at.elapsed());
                     tracing::info!(job = %hint.job, attempt, "job is {settled:?}");
                 }
                 Ok(Claim::Gone(state)) => {

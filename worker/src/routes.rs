@@ -11,12 +11,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use framewire_shared::domain::guard::tally::outcome_word;
 use framewire_shared::domain::guard::{Purpose, Reason, Refused};
 use framewire_shared::domain::{Failure, GuardOptions, Pool};
 use framewire_shared::store::{Store, StoreError};
 use tokio::sync::Notify;
 
 use crate::guard::{Guard, Permit};
+use crate::metrics::Metrics;
 use crate::provider::Provider;
 
 /// Longest pause before a closed provider is asked again: another worker's probe may have closed its
@@ -49,6 +51,7 @@ pub struct Routes {
     pools: HashMap<Pool, Vec<Route>>,
     guards: HashMap<String, Arc<Guard>>,
     freed: Arc<Notify>,
+    metrics: Arc<Metrics>,
 }
 
 /// How many jobs of a pool may run.
@@ -61,6 +64,16 @@ pub enum Outlook {
 }
 
 impl Routes {
+    /// Makes one without any, whose permits and calls are counted here.
+    pub fn measured(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..Self::default() }
+    }
+
+    /// Gives what this process has counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Adds a provider to a pool, behind those that it has; it draws every model.
     ///
     /// A provider's guard is one, under its name: the first options of that name count. They must
@@ -143,6 +156,7 @@ impl Routes {
             permits: HashMap::new(),
             look_again: LOOK_MAX,
             freed: self.freed.clone(),
+            metrics: self.metrics.clone(),
         };
         for pool in pools {
             for route in self.pools.get(pool).into_iter().flatten() {
@@ -190,6 +204,7 @@ pub struct Passes {
     permits: HashMap<String, Option<Permit>>,
     look_again: Duration,
     freed: Arc<Notify>,
+    metrics: Arc<Metrics>,
 }
 
 impl Passes {
@@ -205,6 +220,7 @@ impl Passes {
         let permit = match guard.acquire(Purpose::Job).await? {
             Ok(permit) => Some(permit),
             Err(refused) => {
+                self.metrics.permit_refused(name, refused.reason);
                 self.look_again = self.look_again.min(look_again(refused));
                 None
             }
@@ -228,7 +244,8 @@ impl Passes {
     pub fn take(mut self, pool: &Pool) -> Option<Pass> {
         let Route { provider, models, .. } = self.open.remove(pool)?;
         let permit = self.permits.remove(provider.name()).flatten();
-        Some(Pass { provider, models, permit, call: None })
+        let metrics = self.metrics.clone();
+        Some(Pass { provider, models, permit, call: None, metrics })
     }
 
     /// Waits, where nothing was granted, until asking again may help.
@@ -263,6 +280,7 @@ pub struct Pass {
     models: Arc<Adapters>,
     permit: Option<Permit>,
     call: Option<Begun>,
+    metrics: Arc<Metrics>,
 }
 
 /// A call that was made.
@@ -275,14 +293,16 @@ struct Begun {
 impl<P: Provider> From<Arc<P>> for Pass {
     /// Makes a pass to a provider without a guard.
     fn from(provider: Arc<P>) -> Self {
-        Self { provider, models: Arc::default(), permit: None, call: None }
+        let (models, metrics) = <_>::default();
+        Self { provider, models, permit: None, call: None, metrics }
     }
 }
 
 impl Pass {
-    /// Makes a pass of a permit.
+    /// Makes a pass of a permit. Its call is counted nowhere: a probe's is no job's.
     pub fn new(provider: Arc<dyn Provider>, permit: Permit) -> Self {
-        Self { provider, models: Arc::default(), permit: Some(permit), call: None }
+        let (models, metrics) = <_>::default();
+        Self { provider, models, permit: Some(permit), call: None, metrics }
     }
 
     /// Takes the provider's adapter for a model; tells whether there is one in this process.
@@ -325,6 +345,7 @@ impl Pass {
         if let Some(Begun { id, at, .. }) = &self.call {
             let latency_ms = at.elapsed().as_millis() as u64;
             let provider = self.provider.name();
+            self.metrics.called(provider, outcome_word(None), at.elapsed());
             tracing::info!(provider, id, latencyMs = latency_ms, "gen.success");
         }
         if let Some(permit) = self.permit {
@@ -334,11 +355,14 @@ impl Pass {
 
     /// Notes why the call, if one was made, failed.
     pub async fn failed(self, failure: &Failure) {
-        let Some(Begun { id, .. }) = &self.call else {
+        let provider = self.provider.name();
+        self.metrics.failed(provider, failure);
+        let Some(Begun { id, at, .. }) = &self.call else {
             return;
         };
         let kind = failure.kind.as_str();
-        tracing::info!(provider = self.provider.name(), id, kind, "gen.fail");
+        tracing::info!(provider, id, kind, "gen.fail");
+        self.metrics.called(provider, outcome_word(Some(failure.kind)), at.elapsed());
         if let Some(permit) = self.permit {
             permit.failed(failure.clone()).await;
         }

@@ -17,6 +17,7 @@ use framewire_shared::store::{Store, StoreError};
 
 use crate::attempt::{Attempt, Interrupted, Produced};
 use crate::lease_keeper::{KeptLease, LeaseKeeper, StopReason};
+use crate::metrics::Metrics;
 use crate::routes::Pass;
 
 /// Pause between tries to settle while Redis is away.
@@ -39,6 +40,20 @@ pub enum Settled {
     Abandoned,
 }
 
+impl Settled {
+    /// Gives the word used in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Retrying => "retrying",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Released => "released",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
 /// Runs attempts; shared by all slots of a worker.
 pub struct Runner {
     /// Where state goes.
@@ -51,6 +66,8 @@ pub struct Runner {
     pub retry: RetryPolicy,
     /// Longest call to a provider that has no guard to say so.
     pub attempt_timeout: Duration,
+    /// What this process has counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Runner {

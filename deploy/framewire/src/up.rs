@@ -150,7 +150,14 @@ async fn start(
     let slots = plan.settings.worker.slots;
     for number in 1..=args.workers {
         let name = format!("worker-{number}");
-        let program = service(&name, &plan.programs.worker, args, &plan);
+        let mut program = service(&name, &plan.programs.worker, args, &plan);
+        // Two workers can't have one address: each has the next port.
+        if let Some(mut at) = plan.settings.worker.listen {
+            if at.port() != 0 {
+                at.set_port(at.port().saturating_add(u16::from(number) - 1));
+            }
+            program.environment.push(("FRAMEWIRE_WORKER_LISTEN".into(), at.to_string()));
+        }
         let (pid, _) = crew.start(Role::Worker, program)?;
         summary.add(
             &name,

@@ -1,4 +1,4 @@
-//! What happens to every request: a name for it, one line in the log, and errors in one form.
+//! What happens to every request: a name for it, a count, one line in the log, and errors in one form.
 //!
 //! The request's id is the caller's `X-Request-Id` if it is harmless, else drawn here; it is in the
 //! answer and in the log, so that a user can quote it. Errors that are not yet a `Problem` become
@@ -13,8 +13,12 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
+use actix_web::web::Data;
 
+use super::Context;
 use super::problem::{Code, Problem};
+use super::submit::REPLAYED;
+use crate::metrics::Answered;
 
 /// Carries a request's id, in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -30,22 +34,45 @@ pub async fn access<B: MessageBody + 'static>(
     let id = request_id(&request);
     let response = next.call(request).await?;
     let status = response.status();
-    let mut cause = None;
+    let (mut cause, mut code) = (None, None);
     let mut response = if status.is_client_error() || status.is_server_error() {
         let problem = response.response().error().and_then(Error::as_error::<Problem>);
         cause = problem.and_then(|problem| problem.operators_cause().map(str::to_owned));
         let path = response.request().path();
-        let document = match problem {
-            Some(problem) => problem.respond(Some(path)),
-            None => foreign(status).respond(Some(path)),
+        let made_here;
+        let problem = match problem {
+            Some(problem) => problem,
+            None => {
+                made_here = foreign(status);
+                &made_here
+            }
         };
+        code = Some(problem.code());
+        let document = problem.respond(Some(path));
         response.into_response(document).map_into_right_body()
     } else {
         response.map_into_left_body()
     };
+    count(&response, code, started);
     log(&response, &id, started, cause.as_deref());
     response.headers_mut().insert(REQUEST_ID, id);
     Ok(response)
+}
+
+fn count<B>(response: &ServiceResponse<B>, code: Option<Code>, started: Instant) {
+    let request = response.request();
+    let Some(context) = request.app_data::<Data<Context>>() else {
+        return;
+    };
+    let route = request.match_pattern();
+    context.metrics.answered(&Answered {
+        route: route.as_deref(),
+        method: request.method().as_str(),
+        status: response.status().as_u16(),
+        code,
+        replayed: response.headers().contains_key(REPLAYED),
+        took: started.elapsed(),
+    });
 }
 
 fn log<B>(response: &ServiceResponse<B>, id: &HeaderValue, started: Instant, cause: Option<&str>) {

@@ -93,7 +93,7 @@ impl FromRequest for Session {
 }
 
 /// Reads a header's credential; `None` if it is none of a kind that we take.
-fn credential(header: &HeaderValue) -> Option<&str> {
+pub(super) fn credential(header: &HeaderValue) -> Option<&str> {
     let (scheme, token) = header.to_str().ok()?.trim().split_once(' ')?;
     let known = ["bearer", "key"].iter().any(|word| scheme.eq_ignore_ascii_case(word));
     let token = token.trim();

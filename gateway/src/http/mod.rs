@@ -29,6 +29,10 @@ pub mod jobs;
 pub mod artifacts;
 /// Liveness and readiness.
 pub mod health;
+/// Metrics and `gen-health`, for those who watch.
+pub mod watched;
+/// What is said of generation as a whole.
+pub mod gen_health;
 /// The streams.
 pub mod events;
 /// The studio's files, and the picture that ships.
@@ -48,6 +52,8 @@ use framewire_shared::store::Store;
 use framewire_shared::store::blobs::Blobs;
 
 use crate::live::Live;
+use crate::metrics::Metrics;
+use crate::outlook::Outlook;
 use problem::{Code, Problem};
 
 /// What only the asker may see, and only now.
@@ -74,15 +80,17 @@ pub struct Context {
     pub openapi: web::Bytes,
     /// Tokens verified a moment ago.
     pub tokens: auth::Tokens,
+    /// What this process has counted.
+    pub metrics: Arc<Metrics>,
+    /// How pools and providers stand.
+    pub outlook: Arc<Outlook>,
 }
 
 impl Context {
     /// Gives a thread of the server its own connection to Redis, made by its first call and driven
     /// on the same thread: a call that has to wake another thread and be woken by it costs twice.
     pub fn for_a_thread(&self) -> Self {
-        let (redis, queue) = (self.settings.redis_options(), self.settings.queue_options());
-        let store = Store::open(redis, queue).unwrap_or_else(|_| self.store.clone());
-        Self { store, ..self.clone() }
+        Self { store: self.store.twin(), ..self.clone() }
     }
 }
 
@@ -118,6 +126,8 @@ routes! {
     "/v1/fallback.webp" { GET assets::fallback }
     "/healthz" { GET health::alive }
     "/readyz" { GET health::ready }
+    "/metrics" { GET watched::metrics }
+    "/internal/gen-health" { GET watched::gen_health }
     "/openapi.json" { GET openapi::describe }
     "/" { GET assets::root }
     "/studio" { GET assets::index }

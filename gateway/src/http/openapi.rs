@@ -23,7 +23,7 @@ use utoipa::{Modify, OpenApi};
 use super::problem::{Code, Document};
 use super::{
     Context, artifacts, assets, auth, events, health, job_json, job_request, jobs, models,
-    sessions, submit,
+    sessions, submit, watched,
 };
 
 /// The description of the API.
@@ -40,6 +40,7 @@ use super::{
         models::list, sessions::create, submit::submit, jobs::list, jobs::show, jobs::cancel, jobs::retry,
         jobs::delete,
         events::session_events, events::job_events, artifacts::serve, assets::fallback, health::alive, health::ready,
+        watched::metrics, watched::gen_health,
         describe, assets::index, assets::studio, assets::client, assets::root,
     ),
     components(schemas(

@@ -30,7 +30,7 @@ use super::{Context, jobs};
 /// Characters of an Idempotency-Key.
 const KEY_CHARS: std::ops::RangeInclusive<usize> = 1..=128;
 /// Says that an answer is that of an earlier request.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// Says that a wish in `Prefer` was honoured.
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 

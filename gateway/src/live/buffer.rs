@@ -77,6 +77,15 @@ impl Told {
     }
 }
 
+/// Ephemeral events that no reader will see.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// A newer event of the same job took their place.
+    pub coalesced: usize,
+    /// There was no room for them.
+    pub full: usize,
+}
+
 /// The events that wait for one reader.
 #[derive(Debug, Default)]
 pub struct Buffer {
@@ -87,34 +96,40 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// Adds an event.
-    pub fn push(&mut self, told: &Arc<Told>) {
+    /// Adds an event; tells of those that it cost.
+    pub fn push(&mut self, told: &Arc<Told>) -> Dropped {
+        let mut dropped = Dropped::default();
         if self.overflown {
-            return;
+            return dropped;
         }
         if told.place.is_some() {
-            self.forget(|waiting| waiting.job == told.job);
+            dropped.coalesced += self.forget(|waiting| waiting.job == told.job);
             self.bytes += told.frame.len();
             self.durable.push_back(told.clone());
             if self.bytes > BYTES_MAX {
-                self.forget(|_| true);
+                dropped.full += self.forget(|_| true);
             }
             if self.durable.len() > DURABLE_MAX || self.bytes > BYTES_MAX {
                 self.clear();
                 self.overflown = true;
             }
         } else {
-            self.forget(|waiting| waiting.job == told.job && waiting.kind == told.kind);
+            dropped.coalesced +=
+                self.forget(|waiting| waiting.job == told.job && waiting.kind == told.kind);
             if self.bytes + told.frame.len() <= BYTES_MAX {
                 self.bytes += told.frame.len();
                 self.ephemeral.push_back(told.clone());
+            } else {
+                dropped.full += 1;
             }
             if self.ephemeral.len() > EPHEMERAL_MAX
                 && let Some(oldest) = self.ephemeral.pop_front()
             {
                 self.bytes -= oldest.frame.len();
+                dropped.full += 1;
             }
         }
+        dropped
     }
 
     /// Takes the next event.
@@ -134,7 +149,9 @@ impl Buffer {
         self.overflown
     }
 
-    fn forget(&mut self, unwanted: impl Fn(&Told) -> bool) {
+    /// Drops ephemeral events; gives how many.
+    fn forget(&mut self, unwanted: impl Fn(&Told) -> bool) -> usize {
+        let before = self.ephemeral.len();
         let bytes = &mut self.bytes;
         self.ephemeral.retain(|waiting| {
             let keep = !unwanted(waiting);
@@ -143,6 +160,7 @@ impl Buffer {
             }
             keep
         });
+        before - self.ephemeral.len()
     }
 }
 
@@ -176,6 +194,19 @@ mod tests {
             buffer.push(&told(text));
         }
         assert_eq!(drain(&mut buffer), ["progress j2 1", "position j1 1", "progress j1 2"]);
+    }
+
+    #[test]
+    fn what_a_push_costs_is_told_by_its_cause() {
+        let mut buffer = Buffer::default();
+        let dropped = |coalesced, full| Dropped { coalesced, full };
+        assert_eq!(buffer.push(&told("- - progress j1\n1")), dropped(0, 0));
+        assert_eq!(buffer.push(&told("- - progress j1\n2")), dropped(1, 0));
+        assert_eq!(buffer.push(&durable(1, "completed", "j1")), dropped(1, 0));
+        for n in 0..EPHEMERAL_MAX {
+            assert_eq!(buffer.push(&told(&format!("- - progress j{n}\n1"))), dropped(0, 0));
+        }
+        assert_eq!(buffer.push(&told("- - progress another\n1")), dropped(0, 1));
     }
 
     #[test]

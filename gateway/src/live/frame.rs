@@ -33,6 +33,17 @@ pub enum Mode {
     Reset,
 }
 
+impl Mode {
+    /// Gives the word used in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Resumed => "resumed",
+            Self::Reset => "reset",
+        }
+    }
+}
+
 /// Why a position can't be honoured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -68,8 +79,7 @@ pub struct Sync {
 }
 
 /// Why a stream is ended on purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bye {
     /// The gateway is being stopped; another one, or its successor, goes on.
     Drain,
@@ -100,6 +110,20 @@ impl Bye {
             Self::Overloaded => 5_000..=15_000,
             Self::Limit => 20_000..=40_000,
             Self::Done => 0..=0,
+        }
+    }
+
+    /// Gives the word that readers, logs and metrics are told.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::MaxAge => "max_age",
+            Self::Limit => "limit",
+            Self::Overloaded => "overloaded",
+            Self::Slow => "slow",
+            Self::Lagged => "lagged",
+            Self::BackendDown => "backend_down",
+            Self::Done => "done",
         }
     }
 
@@ -141,11 +165,11 @@ pub fn ping(at: &str, live: bool, t: u64) -> Bytes {
 pub fn bye(reason: Bye, retry_ms: u64) -> Bytes {
     #[derive(Serialize)]
     struct Farewell {
-        reason: Bye,
+        reason: &'static str,
         retry_ms: u64,
         r#final: bool,
     }
-    let farewell = Farewell { reason, retry_ms, r#final: reason.is_final() };
+    let farewell = Farewell { reason: reason.word(), retry_ms, r#final: reason.is_final() };
     encode(None, None, "bye", &json(&farewell))
 }
 

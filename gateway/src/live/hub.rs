@@ -18,9 +18,10 @@ use framewire_shared::domain::{Event, EventKind, SessionId};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::buffer::Told;
+use super::buffer::{Dropped, Told};
 use super::frame::Bye;
 use super::reader::Reader;
+use crate::metrics::Metrics;
 
 /// Sessions in one request to Redis.
 const BATCH_MAX: usize = 512;
@@ -62,6 +63,7 @@ pub struct Hub {
     limits: Limits,
     registry: Mutex<Registry>,
     work: Notify,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug, Default)]
@@ -113,8 +115,8 @@ impl Drop for Seat {
 
 impl Hub {
     /// Makes an empty one.
-    pub fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { limits, registry: Mutex::default(), work: Notify::new() })
+    pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { limits, registry: Mutex::default(), work: Notify::new(), metrics })
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -183,7 +185,8 @@ impl Hub {
         }
         let told = Arc::new(Told::new(event));
         for (_, reader) in &entry.readers {
-            reader.push(&told);
+            let Dropped { coalesced, full } = reader.push(&told);
+            self.metrics.dropped(coalesced, full);
         }
         if told.kind == EventKind::Queued {
             let stands_at = Instant::now() + told.delay();
@@ -277,6 +280,13 @@ impl Hub {
             (opened || is_read).then(|| session.clone())
         });
         streamed.collect()
+    }
+
+    /// Counts the seats of a purpose.
+    pub fn seated(&self, purpose: Purpose) -> usize {
+        let registry = self.registry();
+        let readers = registry.sessions.values().flat_map(|session| &session.readers);
+        readers.filter(|(its, _)| *its == purpose).count()
     }
 
     /// Counts the sessions that are subscribed or wanted.

@@ -47,9 +47,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::Metrics;
 pub use chain::Asked;
 pub use frame::Bye;
-use hub::{Hub, Limits, Purpose};
+use hub::{Hub, Limits, Purpose, Seat};
 pub use subscription::{Subscription, farewell};
 use tail::{Tail, TailOptions};
 use view::View;
@@ -128,6 +129,7 @@ pub struct Common {
     /// In order of the cells, so that one whose Redis is slow does not hold up the others.
     joins: Vec<Semaphore>,
     drain: CancellationToken,
+    metrics: Arc<Metrics>,
 }
 
 /// The live stream of one process.
@@ -146,6 +148,7 @@ impl Live {
     pub fn start(
         store: Store,
         options: LiveOptions,
+        metrics: Arc<Metrics>,
         shutdown: &Shutdown,
     ) -> (Arc<Self>, JoinSet<()>) {
         let seats = Arc::new(Semaphore::new(options.streams_max));
@@ -159,7 +162,7 @@ impl Live {
         let mut tasks = JoinSet::new();
         let mut hubs = Vec::new();
         for cell in store.cells() {
-            let hub = Hub::new(limits.clone());
+            let hub = Hub::new(limits.clone(), metrics.clone());
             let tail = Tail::new(store.clone(), cell, hub.clone(), doubts.clone());
             let stop = || shutdown.stop.clone();
             tasks.spawn(tail.run(stop()));
@@ -175,6 +178,7 @@ impl Live {
             options,
             joins: hubs.iter().map(|_| Semaphore::new(JOINS_MAX)).collect(),
             drain: shutdown.drain.clone(),
+            metrics,
         });
         (Arc::new(Self { hubs, seats, common }), tasks)
     }
@@ -206,11 +210,20 @@ impl Live {
     }
 
     fn open(&self, session: &SessionId, view: View) -> Result<Subscription, Bye> {
+        match self.seat(session) {
+            Ok(seat) => Ok(Subscription::new(self.common.clone(), seat, view)),
+            Err(reason) => {
+                self.common.metrics.refused(reason.word());
+                Err(reason)
+            }
+        }
+    }
+
+    fn seat(&self, session: &SessionId) -> Result<Seat, Bye> {
         if self.common.drain.is_cancelled() {
             return Err(Bye::Drain);
         }
-        let seat = self.hub(session)?.sit(session, Purpose::Stream)?;
-        Ok(Subscription::new(self.common.clone(), seat, view))
+        self.hub(session)?.sit(session, Purpose::Stream)
     }
 
     /// Reads a job, and where it has not ended, waits for its end before it reads again.
@@ -232,6 +245,11 @@ impl Live {
     /// Counts the streams and waiting requests.
     pub fn readers(&self) -> usize {
         self.common.options.streams_max - self.seats.available_permits()
+    }
+
+    /// Counts the streams.
+    pub fn streams(&self) -> usize {
+        self.hubs.iter().map(|hub| hub.seated(Purpose::Stream)).sum()
     }
 
     /// Counts the sessions that are asked for their queued jobs' places.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::buffer::{Buffer, Told};
+use super::buffer::{Buffer, Dropped, Told};
 
 /// What a reader finds.
 #[derive(Debug)]
@@ -49,10 +49,11 @@ impl Reader {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an event.
-    pub fn push(&self, told: &Arc<Told>) {
-        self.state().buffer.push(told);
+    /// Adds an event; tells of those that it cost.
+    pub fn push(&self, told: &Arc<Told>) -> Dropped {
+        let dropped = self.state().buffer.push(told);
         self.wake.notify_one();
+        dropped
     }
 
     /// Notes the subscription's generation.

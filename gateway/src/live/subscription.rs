@@ -153,6 +153,7 @@ impl Subscription {
         if let Some(opening) = joined.opening(first, &common.options, &self.schedule, now) {
             self.out.push_back(opening);
         }
+        common.metrics.joined(joined.mode(), joined.frames.len());
         self.out.extend(joined.frames);
         self.chain = Some(joined.chain);
         self.joined = generation;
@@ -177,8 +178,12 @@ impl Subscription {
             }
         }
         match self.view.show(told) {
-            Shown::Frame(frame) => self.out.push_back(frame),
+            Shown::Frame(frame) => {
+                self.common.metrics.delivered();
+                self.out.push_back(frame);
+            }
             Shown::Last(frame) => {
+                self.common.metrics.delivered();
                 self.out.push_back(frame);
                 self.end(Bye::Done);
             }
@@ -261,6 +266,12 @@ impl Subscription {
         tracing::debug!(session = %self.seat.session(), ?reason, "a stream ends");
         self.out.push_back(farewell(reason));
         self.ended = Some(reason);
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.common.metrics.ended(self.ended.map(Bye::word));
     }
 }
 

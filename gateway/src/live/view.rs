@@ -56,6 +56,11 @@ struct Course {
 }
 
 impl Joined {
+    /// Gives the word for how the stream goes on; `None` for a job's.
+    pub fn mode(&self) -> Option<&'static str> {
+        self.course.as_ref().map(|course| course.mode.word())
+    }
+
     /// Makes the `sync` frame, where the reader has to be told: at first, and when it is reset.
     pub fn opening(
         &self,

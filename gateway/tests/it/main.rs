@@ -23,6 +23,8 @@ mod http_outage;
 mod http_openapi;
 /// The studio's files.
 mod http_studio;
+/// What those who watch are told.
+mod http_watched;
 /// Stopping in order.
 mod http_stop;
 /// Killed between reading a submit and answering it.

@@ -10,6 +10,8 @@ pub mod models;
 pub mod tenants;
 // Logs.
 pub mod telemetry;
+// Numbers for a Prometheus to read.
+pub mod metrics;
 // Stopping in two stages.
 pub mod shutdown;
 // Points at which the crash suite kills a process.

@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::models::Models;
 use super::providers::{Adapter, ProviderSettings};
-use super::tenants::Tenants;
+use super::tenants::{KeyDigest, Tenants};
 use crate::domain::lease::RENEWALS_PER_LEASE_MIN;
 use crate::domain::{Pool, Tenant};
 use crate::store::caps::{CAP_MAX, SESSION_CAP};
@@ -197,6 +197,8 @@ pub struct GatewaySettings {
     /// How long after its last stream's reader a session's jobs are cancelled; never if `None`.
     #[serde(rename = "cancel_on_disconnect_s", deserialize_with = "maybe_seconds")]
     pub cancel_on_disconnect: Option<Duration>,
+    /// SHA-256 of the key that `/metrics` and `/internal/…` want; they are open when `None`.
+    pub internal_key_sha256: Option<KeyDigest>,
     /// Time over which a drain spreads the ends of its streams.
     #[serde(rename = "drain_ms", deserialize_with = "ms")]
     pub drain: Duration,
@@ -215,6 +217,7 @@ impl Default for GatewaySettings {
             secure_cookie: false,
             anonymous_sessions: true,
             cancel_on_disconnect: None,
+            internal_key_sha256: None,
             drain: Duration::from_secs(2),
         }
     }
@@ -232,11 +235,13 @@ pub struct WorkerSettings {
     /// How long running jobs may go on after SIGTERM before they are handed back.
     #[serde(rename = "drain_s", deserialize_with = "seconds")]
     pub drain: Duration,
+    /// Address and port of its own `/metrics`, `/healthz` and `/readyz`; nowhere when `None`.
+    pub listen: Option<SocketAddr>,
 }
 
 impl Default for WorkerSettings {
     fn default() -> Self {
-        Self { slots: some(2), pools: Vec::new(), drain: Duration::from_secs(20) }
+        Self { slots: some(2), pools: Vec::new(), drain: Duration::from_secs(20), listen: None }
     }
 }
 

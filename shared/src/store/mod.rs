@@ -36,6 +36,8 @@ pub mod caps;
 pub mod watch;
 // What start-up checks and operators ask.
 pub mod operate;
+// How the pools stand, for metrics.
+pub mod survey;
 // The invariants, verified on a live Redis and told in words.
 pub mod doctor;
 // Failed jobs that are kept for an operator: listed, shown, retried, purged.
@@ -48,6 +50,7 @@ mod bare;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::domain::Cell;
@@ -184,9 +187,31 @@ pub struct Store {
 struct Shared {
     topology: Topology,
     cells: u16,
+    flavour: Flavour,
     scripts: Scripts,
+    failures: Arc<Failures>,
     redis: RedisOptions,
     queue: QueueOptions,
+}
+
+/// Calls that failed, by what the caller could do; shared by twins.
+#[derive(Debug, Default)]
+struct Failures {
+    unavailable: AtomicU64,
+    refused: AtomicU64,
+    garbled: AtomicU64,
+}
+
+impl Failures {
+    fn count<T>(&self, answer: &Result<T, StoreError>) {
+        let count = match answer {
+            Ok(_) | Err(StoreError::Blobs(_)) => return,
+            Err(StoreError::Unavailable(_)) => &self.unavailable,
+            Err(StoreError::Refused(_)) => &self.refused,
+            Err(StoreError::Garbled(_)) => &self.garbled,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl std::fmt::Debug for Store {
@@ -200,26 +225,47 @@ impl Store {
     ///
     /// Errors: only if the URL is malformed.
     pub fn open(redis: RedisOptions, queue: QueueOptions) -> Result<Self, StoreError> {
-        Self::open_with(redis, queue, Flavour::default())
+        Self::open_with(redis, queue, Flavour::default(), Arc::default())
     }
 
     /// Opens the door to a store whose scripts read their time from the key `clock`.
     #[cfg(feature = "testing")]
     pub fn open_with_clock(redis: RedisOptions, queue: QueueOptions) -> Result<Self, StoreError> {
-        Self::open_with(redis, queue, Flavour { clock_key: true, ..Flavour::default() })
+        let flavour = Flavour { clock_key: true, ..Flavour::default() };
+        Self::open_with(redis, queue, flavour, Arc::default())
     }
 
     fn open_with(
         redis: RedisOptions,
         queue: QueueOptions,
         flavour: Flavour,
+        failures: Arc<Failures>,
     ) -> Result<Self, StoreError> {
         let topology = Topology::open(&redis.url, redis.call_timeout)?;
         let sharded = topology.is_cluster();
         let cells = redis.cells.unwrap_or(if sharded { CELLS_IN_A_CLUSTER } else { 1 });
         let cells = cells.clamp(1, CELLS_MAX);
-        let scripts = Scripts::new(&Flavour { sharded, ..flavour });
-        Ok(Self { shared: Arc::new(Shared { topology, cells, scripts, redis, queue }) })
+        let flavour = Flavour { sharded, ..flavour };
+        let scripts = Scripts::new(&flavour);
+        let shared = Shared { topology, cells, flavour, scripts, failures, redis, queue };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Opens another door to the same Redis, with connections of its own; what fails is counted
+    /// together.
+    pub fn twin(&self) -> Self {
+        let Shared { redis, queue, flavour, failures, .. } = &*self.shared;
+        let twin = Self::open_with(redis.clone(), queue.clone(), *flavour, failures.clone());
+        // It was opened with the same URL before.
+        twin.unwrap_or_else(|_| self.clone())
+    }
+
+    /// Counts the calls that failed since the start: Redis was away, it refused, or it was not
+    /// understood.
+    pub fn failures(&self) -> [(&'static str, u64); 3] {
+        let Failures { unavailable, refused, garbled } = &*self.shared.failures;
+        [("unavailable", unavailable), ("refused", refused), ("garbled", garbled)]
+            .map(|(kind, count)| (kind, count.load(Ordering::Relaxed)))
     }
 
     /// Gives the bounds and times that this store was opened with.
@@ -300,6 +346,7 @@ impl Store {
             }
         };
         let answer = self.in_time(asked).await;
+        self.shared.failures.count(&answer);
         if let (Err(StoreError::Unavailable(_)), Some(route)) = (&answer, &asked_last) {
             topology.doubt(cell, route);
         }

@@ -66,6 +66,7 @@ scripts!(
     retry,
     heartbeat,
     closed,
+    survey,
     sweep,
     caps,
     set_cap,

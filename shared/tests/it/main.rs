@@ -8,6 +8,7 @@ mod leases;
 mod fairness;
 mod estimate;
 mod caps;
+mod survey;
 mod watch;
 mod fallback;
 mod idempotency;

@@ -49,7 +49,14 @@ impl Prober {
     /// Offers once to probe each provider, and makes the probes that are granted.
     pub async fn tick(&self) -> Result<Probed, StoreError> {
         let guarded = self.routes.guarded();
-        let probes = guarded.into_iter().map(|(provider, guard)| probe(provider, guard));
+        let probes = guarded.into_iter().map(async |(provider, guard)| {
+            let name = provider.name().to_owned();
+            let probed = probe(provider, guard).await;
+            if let Ok(Some(is_well)) = probed {
+                self.routes.metrics().probed(&name, is_well);
+            }
+            probed
+        });
         let mut probed = Probed::default();
         for result in futures::future::join_all(probes).await {
             match result? {

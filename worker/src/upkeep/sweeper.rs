@@ -3,12 +3,15 @@
 //! Every worker calls the sweep of each cell for every pool there is, also for pools it does not serve, so a pool
 //! whose last worker died is still looked after; the script lets one call through per interval.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use framewire_shared::domain::{Cell, Pool};
 use framewire_shared::store::codec::Swept;
 use framewire_shared::store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
 
 /// How often a worker offers to sweep.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -19,6 +22,8 @@ pub struct Sweeper {
     pub cell: Cell,
     /// What is swept.
     pub store: Store,
+    /// What this process has counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Sweeper {
@@ -29,6 +34,7 @@ impl Sweeper {
                 continue;
             };
             if let Some(swept) = self.store.sweep(self.cell, &pool).await? {
+                self.metrics.swept(pool.as_str(), swept);
                 report(self.cell, &pool, swept);
             }
         }

@@ -1,5 +1,6 @@
 //! Models and providers as the settings have them, against servers that play what a test says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -58,7 +59,7 @@ async fn each_model_of_a_pool_is_drawn_as_its_providers_call_it() {
          [models.hen]\nroutes = [{{ provider = \"one\", model = \"fine\" }}]\n",
         server.url
     ));
-    let routes = app::routes(&settings, &world.store).unwrap();
+    let routes = app::routes(&settings, &world.store, Arc::default()).unwrap();
     for model in ["fox", "hen"] {
         assert_eq!(run(&world, &routes, model).await.1, Settled::Completed);
     }
@@ -86,7 +87,7 @@ async fn a_wrong_key_rests_its_provider_the_next_route_draws_and_nobody_reads_th
     for route in &mut settings.models.0.get_mut("fox").unwrap().routes {
         route.model = Some("any".into());
     }
-    let routes = app::routes(&settings, &world.store).unwrap();
+    let routes = app::routes(&settings, &world.store, Arc::default()).unwrap();
     let (id, settled) = run(&world, &routes, "fox").await;
     assert_eq!(settled, Settled::Failed);
     let job = world.job(&id).await;

@@ -4,6 +4,7 @@ mod world;
 mod runner;
 mod guard;
 mod process;
+mod status;
 mod cells;
 mod crash;
 mod comfyui;

@@ -20,6 +20,10 @@ impl Worker {
         Self(Some(command.spawn().expect("start a worker")))
     }
 
+    pub(crate) fn of(child: Child) -> Self {
+        Self(Some(child))
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = self.0.as_ref().unwrap().id();
         kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
@@ -39,7 +43,7 @@ impl Drop for Worker {
     }
 }
 
-fn command(world: &World) -> Command {
+pub(crate) fn command(world: &World) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_framewire-worker"));
     command
         .envs(world.redis.environment())

@@ -143,7 +143,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         Self {
             blobs: Blobs::on_disk(&folder.path().join("artifacts")).unwrap(),
-            keeper: LeaseKeeper::new(store.clone(), Duration::from_millis(20)),
+            keeper: LeaseKeeper::new(store.clone(), Duration::from_millis(20), Arc::default()),
             session: SessionId::new(Cell::FIRST, Uuid::new_v4()),
             pool: "default".parse().unwrap(),
             worker: WorkerId::new(Uuid::new_v4()),
@@ -164,6 +164,7 @@ impl World {
                 ..RetryPolicy::default()
             },
             attempt_timeout,
+            metrics: Arc::default(),
         }
     }
 

@@ -71,7 +71,7 @@ pub(crate) async fn drain(
         calls_left: AtomicUsize::new(jobs),
         last: last.clone(),
     });
-    let keeper = LeaseKeeper::new(store.clone(), RENEW);
+    let keeper = LeaseKeeper::new(store.clone(), RENEW, Arc::default());
     let mut routes = Routes::default();
     routes.add(store, pool.clone(), provider, None);
     let pump = Pump {
@@ -85,6 +85,7 @@ pub(crate) async fn drain(
             keeper: keeper.clone(),
             retry: RetryPolicy::default(),
             attempt_timeout: ATTEMPT_TIMEOUT,
+            metrics: Arc::default(),
         }),
         pools: vec![pool.clone()],
         routes: Arc::new(routes),

@@ -18,7 +18,8 @@ fn hub() -> Arc<Hub> {
 }
 
 fn hub_with(per_session_max: usize, seats: &Arc<Semaphore>) -> Arc<Hub> {
-    Hub::new(Limits { per_session_max, seats: seats.clone(), linger: LINGER })
+    let limits = Limits { per_session_max, seats: seats.clone(), linger: LINGER };
+    Hub::new(limits, Arc::default())
 }
 
 /// Gives the generation that a reader finds, if that is what it finds.

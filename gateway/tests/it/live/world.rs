@@ -169,7 +169,7 @@ pub(crate) struct Gateway {
 impl Gateway {
     pub(crate) fn new(store: Store, options: LiveOptions) -> Self {
         let shutdown = Shutdown::new();
-        let (live, tasks) = Live::start(store, options, &shutdown);
+        let (live, tasks) = Live::start(store, options, Arc::default(), &shutdown);
         Self { live, shutdown, _tasks: tasks }
     }
 

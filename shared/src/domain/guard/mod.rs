@@ -1,6 +1,6 @@
 //! The guard of one provider: who may call it, when, for how long, and what is learnt from it.
 //!
-//! Five small machines, each in its file, and here what they do together. A worker **acquires** a
+//! Five small machines and a tally, each in its file, and here what they do together. A worker **acquires** a
 //! permit before it pops a job, and either **settles** it with the call's outcome or **gives it
 //! back** because nothing was popped. Comes in: the state, the options, the moment. Goes out: the
 //! next state. Nothing here keeps time, draws lots or speaks Redis; `store::guard` keeps one state
@@ -26,6 +26,10 @@ pub mod budget;
 pub mod throttle;
 // How many calls run at the same time, and whose they are.
 pub mod concurrency;
+// What has been counted of it; decides nothing.
+pub mod tally;
+// How it stands, for those who watch.
+pub mod look;
 #[cfg(test)]
 mod tests;
 
@@ -37,7 +41,9 @@ use super::failure::{Failure, FailureKind};
 pub use breaker::{Breaker, Phase};
 pub use budget::Bucket;
 pub use concurrency::Running;
+pub use look::Look;
 pub use options::GuardOptions;
+pub use tally::Tally;
 pub use throttle::Throttle;
 pub use window::Window;
 
@@ -117,6 +123,8 @@ pub struct GuardState {
     pub throttle: Throttle,
     /// Permits that are held.
     pub running: Running,
+    /// What has been counted.
+    pub tally: Tally,
 }
 
 impl GuardState {
@@ -183,20 +191,24 @@ impl GuardState {
             }
         }
         let rules = &options.breaker;
+        let kind = failure.map(|failure| failure.kind);
+        let phase = self.breaker.phase;
         match held.purpose {
             Purpose::Job => {
-                let kind = failure.map(|failure| failure.kind);
+                self.tally.call(kind, now);
                 if kind.is_none_or(|kind| rules.weights.of(kind) > 0.0) {
                     self.window.push(rules, kind, took);
                 }
                 self.breaker.job_ended(rules, failure, &self.window, now);
             }
             Purpose::Probe => {
+                self.tally.probe(kind);
                 if self.breaker.probe_ended(rules, failure, now) {
                     self.window.clear();
                 }
             }
         }
+        self.tally.moved(phase, self.breaker.phase, now);
     }
 
     /// Ends a permit under which no call was made; its token comes back.
@@ -222,6 +234,11 @@ impl GuardState {
         self.budget.heal(now);
         self.throttle.heal(&options.throttle, now);
         self.running.heal(options.permit_max(), now);
+        // One that was written before there was a tally.
+        if self.breaker.phase != Phase::Closed && self.tally.opened_at == 0 {
+            self.tally.opened_at = self.breaker.since;
+        }
+        self.tally.heal(now);
     }
 
     /// Gives this state as it is `now`: healed, the dead swept, the bucket filled.

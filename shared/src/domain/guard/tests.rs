@@ -409,10 +409,59 @@ fn the_state_is_text_that_a_person_can_read_and_grows_no_further() {
     let mut bench = opened();
     bench.job().unwrap_err();
     let text = serde_json::to_string(&bench.state).unwrap();
-    let expected = r#"{"breaker":{"phase":"open","since":1800000000000,"reason":"3 timeouts in a row","probe_at":1800000060000,"successes":0,"timeouts_in_row":3},"window":[{"failed":"timeout","ms":1000},{"failed":"timeout","ms":1000},{"failed":"timeout","ms":1000}],"budget":{"tokens":0,"refilled_at":0},"throttle":{"until":0,"in_row":0},"running":{}}"#;
+    let expected = r#"{"breaker":{"phase":"open","since":1800000000000,"reason":"3 timeouts in a row","probe_at":1800000060000,"successes":0,"timeouts_in_row":3},"window":[{"failed":"timeout","ms":1000},{"failed":"timeout","ms":1000},{"failed":"timeout","ms":1000}],"budget":{"tokens":0,"refilled_at":0},"throttle":{"until":0,"in_row":0},"running":{},"tally":{"calls":{"success":0,"timeout":3,"quota":0,"server":0,"client":0,"unknown":0,"ours":0},"probes_succeeded":0,"probes_failed":0,"open_ms":0,"opened_at":1800000000000,"minutes":[{"at":30000000,"calls":3,"timeouts":3}]}}"#;
     assert_eq!(text, expected);
     assert_eq!(serde_json::from_str::<GuardState>(&text).unwrap(), bench.state);
     assert_eq!(serde_json::from_str::<GuardState>("{}").unwrap(), GuardState::default());
+}
+
+#[test]
+fn the_time_it_was_open_is_counted_over_all_openings_and_while_it_lasts() {
+    let mut bench = opened();
+    let open_s = |bench: &Bench| bench.state.look(&bench.options, bench.now).open_total.as_secs();
+    assert_eq!(open_s(&bench), 0);
+    // A written state of before there was a tally has the breaker's own moment.
+    bench.state.tally = Tally::default();
+    bench.now += 10 * SECOND;
+    assert_eq!(open_s(&bench), 10);
+    for minute in 1..=3 {
+        bench.now = START + minute * MINUTE;
+        bench.run(Purpose::Probe, &ok());
+    }
+    assert_eq!((bench.phase(), open_s(&bench)), (Phase::Closed, 180));
+    bench.now += 5 * MINUTE;
+    assert_eq!(open_s(&bench), 180, "it went on counting");
+    bench.run(Purpose::Job, &code(ErrorCode::AuthError));
+    bench.now += 7 * SECOND;
+    assert_eq!(open_s(&bench), 187);
+    let look = bench.state.look(&bench.options, bench.now);
+    assert_eq!((look.open_for, look.tally.probes_succeeded), (Some(Duration::from_secs(7)), 3));
+    bench.now = START;
+    assert!(open_s(&bench) <= 187, "a clock that went back made it longer");
+}
+
+#[test]
+fn calls_are_counted_by_outcome_and_those_of_a_quarter_of_an_hour_apart() {
+    let mut bench = Bench::unlimited();
+    bench.runs([ok(), ok(), code(ErrorCode::Timeout), Outcome::Unsaid]);
+    bench.now += 14 * MINUTE;
+    bench.runs([code(ErrorCode::Permanent)]);
+    let recent = |bench: &Bench| {
+        let recent = bench.state.look(&bench.options, bench.now).recent;
+        (recent.calls, recent.timeouts)
+    };
+    assert_eq!(recent(&bench), (4, 1));
+    bench.now += MINUTE;
+    assert_eq!(recent(&bench), (1, 0));
+    let calls = bench.state.tally.calls;
+    assert_eq!((calls.success, calls.timeout, calls.client, calls.server), (2, 1, 1, 0));
+    for _ in 0..100 {
+        bench.now += MINUTE;
+        bench.runs([ok()]);
+    }
+    assert_eq!(recent(&bench), (15, 0));
+    let kept = serde_json::to_value(&bench.state.tally).unwrap();
+    assert_eq!(kept["minutes"].as_array().unwrap().len(), 15, "it grows");
 }
 
 #[test]
