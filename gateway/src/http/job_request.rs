@@ -110,7 +110,9 @@ impl Body for JobRequest {
             "/input/n" => "a whole number from 1 to 4",
             "/input/output_format" => "png, webp or jpeg",
             "/input/step_ms" => "a whole number from 0 to 5000",
-            "/input/fault" => "temporary, permanent, rate_limit, auth, hang, garbage or slow_body",
+            "/input/fault" => {
+                "temporary, permanent, rate_limit, auth, hang, garbage, slow_body or one_frame"
+            }
             "/input/fault_attempts" => "a whole number from 0",
             "/priority" => "high, normal or low",
             "/start_within_s" => "a whole number of seconds from 1 to 86400",

@@ -6,8 +6,8 @@ use framewire_gateway::http::ROUTES;
 use framewire_gateway::http::openapi::Api;
 use framewire_shared::domain::input::{Fault, OutputFormat};
 use framewire_shared::domain::{
-    Artifact, ErrorCode, Fallback, FallbackKind, FrameInput, InputFault, MediaType, Preview,
-    Priority, Progress, State, Timings,
+    Artifact, ErrorCode, Failure, Fallback, FallbackKind, FrameInput, InputFault, MediaType,
+    Missing, Preview, Priority, Progress, State, Timings,
 };
 use reqwest::Method;
 use serde::Serialize;
@@ -152,6 +152,9 @@ fn the_mirrors_show_what_the_domain_writes() {
     same_members("Frame", &value(&frame));
     same_members("Timings", &value(&timings));
     same_members("Preview", &value(&Preview { index: 0, url: String::new(), step: 1 }));
+    let missing = Missing::new(1, &Failure::new(ErrorCode::Permanent, "x"));
+    same_members("Missing", &value(&missing));
+    same_members("FrameError", &value(&missing.error));
     same_members("FieldFault", &value(&InputFault::new("#", "x")));
     same_members("Fallback", &value(&Fallback::shipped()));
     same_words("FallbackKind", &FallbackKind::ALL);
@@ -167,6 +170,7 @@ fn the_mirrors_show_what_the_domain_writes() {
         Fault::Hang,
         Fault::Garbage,
         Fault::SlowBody,
+        Fault::OneFrame,
     ];
     same_words("Fault", &faults);
 }

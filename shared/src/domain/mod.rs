@@ -31,7 +31,7 @@ pub mod fallback;
 pub mod event;
 
 pub use ability::{Abilities, Sizes};
-pub use artifact::{Artifact, ArtifactId, MediaType, Preview};
+pub use artifact::{Artifact, ArtifactId, FrameError, MediaType, Missing, Preview};
 pub use attempt::RetryPolicy;
 pub use event::{Cursor, Event, EventKind};
 pub use failure::{ErrorCode, Failure, FailureKind, Origin, Resend};

@@ -14,8 +14,8 @@ use super::codec::{
 };
 use super::{Store, StoreError, keys};
 use crate::domain::{
-    Artifact, Cell, Failure, Fallback, Fence, JobId, Pool, Preview, Priority, Progress, SessionId,
-    State, Tenant, WorkerId,
+    Artifact, Cell, Failure, Fallback, Fence, JobId, Missing, Pool, Preview, Priority, Progress,
+    SessionId, State, Tenant, WorkerId,
 };
 
 /// How long a session's list of jobs outlives its last submission, in seconds.
@@ -44,6 +44,21 @@ pub struct Submission<'a> {
     pub start_within: Option<Duration>,
     /// Key under which the same request is accepted once, and the request's digest.
     pub idempotency: Option<(&'a str, &'a str)>,
+}
+
+/// What an attempt has made of its job.
+#[derive(Debug, Clone)]
+pub struct Made<'a> {
+    /// Those that are stored, in order of their index; at least one.
+    pub frames: &'a [Artifact],
+    /// Whether the last of them has been announced, as all others have.
+    pub announced: bool,
+    /// Those that could not be made, in order of their index.
+    pub missing: &'a [Missing],
+    /// Time in the provider.
+    pub generate: Duration,
+    /// Time storing the last.
+    pub upload: Duration,
 }
 
 /// A lease, as every write of a running attempt names it.
@@ -157,11 +172,8 @@ impl Store {
         Noted::parse(self.paid(&self.shared.scripts.checkpoint, lease, &[handle]).await?)
     }
 
-    /// Ends a job whose frames are all stored, and tells of the last one.
-    ///
-    /// `frames` holds all of this attempt, in order of their index; all but the last are announced.
-    /// With `redis.replicas` it waits for them, because a fail-over that forgets it has the frames
-    /// drawn and paid for again; but too few of them are only a warning: it has happened.
+    /// Ends a job whose frames are all stored; all but the last are announced. See
+    /// [`Store::complete_with`].
     pub async fn complete(
         &self,
         lease: &Lease,
@@ -169,10 +181,26 @@ impl Store {
         generate: Duration,
         upload: Duration,
     ) -> Result<Completed, StoreError> {
+        let made = Made { frames, announced: false, missing: &[], generate, upload };
+        self.complete_with(lease, &made).await
+    }
+
+    /// Ends a job with the frames that could be made, and tells of the last one if that is left to
+    /// be told.
+    ///
+    /// With `redis.replicas` it waits for them, because a fail-over that forgets it has the frames
+    /// drawn and paid for again; but too few of them are only a warning: it has happened.
+    pub async fn complete_with(
+        &self,
+        lease: &Lease,
+        made: &Made<'_>,
+    ) -> Result<Completed, StoreError> {
+        let [generate, upload] = [made.generate, made.upload].map(ms);
         let retention = ms(self.shared.queue.retention);
-        let (all, last) = (json(frames), frame_event(frames)?);
-        let url = frames.last().map_or("", |frame| &frame.url);
-        let arguments = [&*ms(generate), &*ms(upload), &*retention, &*all, &*last, url];
+        let (all, missing) = (json(made.frames), json(made.missing));
+        let last = if made.announced { String::new() } else { frame_event(made.frames)? };
+        let url = made.frames.last().map_or("", |frame| &frame.url);
+        let arguments = [&*generate, &*upload, &*retention, &*all, &*last, url, &*missing];
         Completed::parse(self.paid(&self.shared.scripts.complete, lease, &arguments).await?)
     }
 

@@ -69,13 +69,13 @@ async fn bytes_that_are_not_the_promised_picture_never_become_a_frame() {
 }
 
 #[tokio::test]
-async fn a_provider_that_yields_too_few_frames_has_failed() {
+async fn a_provider_that_yields_no_frame_has_failed() {
     let world = World::new();
     let (job, claimed) = world.claimed(2).await;
-    let settled =
-        world.runner(LONG).run(job.clone(), claimed, Scripted::new([vec![frame(0)]])).await;
+    let settled = world.runner(LONG).run(job.clone(), claimed, Scripted::new([vec![]])).await;
     assert_eq!(settled, Settled::Retrying);
-    assert_eq!(world.job(&job).await.artifacts.len(), 0, "frames of a failed attempt stay");
+    let error = world.job(&job).await.error_message;
+    assert_eq!(error.as_deref(), Some("the provider sent too few frames"));
 }
 
 #[tokio::test]

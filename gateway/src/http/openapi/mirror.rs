@@ -64,6 +64,7 @@ pub enum Fault {
     Hang,
     Garbage,
     SlowBody,
+    OneFrame,
 }
 
 /// A class inside a pool
@@ -149,6 +150,26 @@ pub struct Frame {
     sha256: String,
     /// What it was drawn from
     seed: u64,
+}
+
+/// A frame that a completed job does without
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub struct Missing {
+    /// Position that it would have among the job's frames, from 0
+    index: u32,
+    /// Why it was not made
+    error: FrameError,
+}
+
+/// Why a single frame was not made
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub struct FrameError {
+    /// What would have to change
+    code: ErrorCode,
+    /// What happened, for people
+    message: String,
 }
 
 /// Where a fallback was found

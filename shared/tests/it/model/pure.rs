@@ -33,6 +33,8 @@ pub(crate) struct PureJob {
     pub(crate) run_by: Option<u64>,
     /// Whether its owner has deleted it.
     pub(crate) gone: bool,
+    /// Whether it was completed without one of its frames.
+    pub(crate) is_short: bool,
     /// Types of the durable events it has left, oldest first.
     pub(crate) events: Vec<&'static str>,
 }
@@ -84,6 +86,13 @@ impl PureJob {
         self.lease_until = now + 8_000;
         self.locked_at = now;
         self.tell("started");
+    }
+
+    /// Notes that it was completed without its last frame: its other frames were announced before.
+    pub(crate) fn without_one(&mut self) {
+        self.is_short = true;
+        let last = self.events.iter().rposition(|kind| *kind == "frame-ready").unwrap();
+        self.events.remove(last);
     }
 
     pub(crate) fn tell(&mut self, kind: &'static str) {
@@ -192,6 +201,7 @@ impl Pure {
             lease_until: 0,
             locked_at: 0,
             gone: false,
+            is_short: false,
             run_by: start_within.map(|wait| self.now + wait.as_millis() as u64),
             events: vec!["queued"],
         });
