@@ -5,11 +5,13 @@
 //! off after some), failed (now or for good), cancelled, handed back, or nothing at all when it is somebody else's by now. A settlement is repeated until Redis answers:
 //! the scripts know by the fence whether it still counts, and a paid frame is worth the wait.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use framewire_shared::domain::artifact::ARTIFACTS_PATH;
 use framewire_shared::domain::{
-    ErrorCode, Failure, FailureKind, FrameInput, JobId, RetryPolicy, State,
+    Artifact, CatalogueId, ErrorCode, Failure, FailureKind, FrameInput, JobId, RetryPolicy, State,
 };
 use framewire_shared::service::failpoint;
 use framewire_shared::store::blobs::Blobs;
@@ -47,6 +49,8 @@ pub struct Runner {
     pub store: Store,
     /// Where bytes go.
     pub blobs: Blobs,
+    /// Models whose newest frame stands in for those of all sessions.
+    pub catalogue: BTreeSet<String>,
     /// Keeps the leases.
     pub keeper: Arc<LeaseKeeper>,
     /// When a failed attempt is tried again.
@@ -80,7 +84,7 @@ impl Runner {
         match produced {
             Ok(made) => {
                 pass.succeeded().await;
-                self.settle_completed(attempt.held(), &made).await
+                self.settle_completed(attempt.held(), &claimed, &made).await
             }
             Err(interrupted) => {
                 let (held, attempt) = (attempt.held(), Some(&attempt));
@@ -89,16 +93,40 @@ impl Runner {
         }
     }
 
-    async fn settle_completed(&self, held: &KeptLease, produced: &Produced) -> Settled {
+    async fn settle_completed(
+        &self,
+        held: &KeptLease,
+        claimed: &Claimed,
+        produced: &Produced,
+    ) -> Settled {
         let Produced { frames, announced, missing, generate, upload } = produced;
         let (announced, generate, upload) = (*announced, *generate, *upload);
-        let made = Made { frames, announced, missing, generate, upload };
+        let published = match self.catalogue.contains(&claimed.model) {
+            true => self.publish(frames).await,
+            false => None,
+        };
+        let published = published.as_ref();
+        let made = Made { frames, announced, missing, published, generate, upload };
         failpoint::hit("complete_before");
         let answer = until_answered(held, || self.store.complete_with(&held.lease, &made)).await;
         failpoint::hit("complete_after");
         match answer {
             Some(Completed::Completed) => Settled::Completed,
             Some(Completed::Lost(_) | Completed::Refused(_)) | None => Settled::Abandoned,
+        }
+    }
+
+    /// Publishes the last of a job's frames. One that can't be is no reason to hold the job up.
+    async fn publish(&self, frames: &[Artifact]) -> Option<CatalogueId> {
+        let frame = frames.last()?.url.strip_prefix(ARTIFACTS_PATH)?.parse().ok()?;
+        let id = CatalogueId::of(&frame)?;
+        match self.blobs.publish(&frame, &id).await {
+            Ok(()) => Some(id),
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                tracing::warn!(job = %frame.job, "a frame was not published: failed to {error:#}");
+                None
+            }
         }
     }
 
@@ -139,7 +167,7 @@ impl Runner {
         if delay.is_none()
             && let Some(made) = attempt.and_then(|attempt| attempt.salvage(&failure))
         {
-            return self.settle_salvaged(held, &made).await;
+            return self.settle_salvaged(held, claimed, &made).await;
         }
         match until_answered(held, || self.store.fail(lease, &failure, delay)).await {
             Some(Failed::Retrying(_)) => Settled::Retrying,
@@ -150,10 +178,15 @@ impl Runner {
     }
 
     /// Completes a job with the frames of its last attempt, which failed before it had them all.
-    async fn settle_salvaged(&self, held: &KeptLease, made: &Produced) -> Settled {
+    async fn settle_salvaged(
+        &self,
+        held: &KeptLease,
+        claimed: &Claimed,
+        made: &Produced,
+    ) -> Settled {
         let advance = || self.store.advance(&held.lease, State::Uploading);
         match until_answered(held, advance).await {
-            Some(Noted::Noted) => self.settle_completed(held, made).await,
+            Some(Noted::Noted) => self.settle_completed(held, claimed, made).await,
             Some(Noted::Cancel) => self.cancelled(held).await,
             Some(Noted::Lost(_) | Noted::Refused(_)) | None => Settled::Abandoned,
         }

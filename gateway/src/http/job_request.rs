@@ -84,13 +84,16 @@ fn names_a_size(body: &[u8]) -> bool {
 }
 
 /// Tells which model a body asks for, whatever else is wrong with it.
-pub fn model_of_refused<'a>(body: &[u8], settings: &'a Settings) -> Option<&'a str> {
+pub fn model_of_refused<'a>(
+    body: &[u8],
+    settings: &'a Settings,
+) -> Option<(&'a str, &'a ModelSettings)> {
     #[derive(Deserialize)]
     struct Named {
         model: Option<String>,
     }
     let named: Named = serde_json::from_slice(body).ok()?;
-    settings.models.find(named.model.as_deref()).map(|(name, _)| name)
+    settings.models.find(named.model.as_deref())
 }
 
 impl Body for JobRequest {

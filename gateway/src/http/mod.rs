@@ -27,6 +27,8 @@ pub mod submit;
 pub mod jobs;
 /// The frames' bytes.
 pub mod artifacts;
+/// Frames that stand in for others'.
+pub mod catalogue;
 /// Liveness and readiness.
 pub mod health;
 /// The streams.
@@ -115,6 +117,7 @@ routes! {
     "/v1/jobs/{id}/events" { STREAM events::job_events }
     "/v1/events" { STREAM events::session_events }
     "/v1/artifacts/{id}" { GET artifacts::serve }
+    "/v1/catalogue/{name}" { GET catalogue::serve }
     "/v1/fallback.webp" { GET assets::fallback }
     "/healthz" { GET health::alive }
     "/readyz" { GET health::ready }

@@ -100,6 +100,7 @@ pub async fn submit(
             input: input.get(),
             metadata: metadata.get(),
             start_within: body.start_within_s.map(Duration::from_secs),
+            catalogue: settings.catalogue,
             idempotency: key.map(|key| (key, digest.as_str())),
         })
         .await?;
@@ -146,10 +147,10 @@ async fn with_fallback(
     if !problem.code().leaves_no_frame() {
         return problem;
     }
-    let Some(model) = model_of_refused(body, &context.settings) else {
+    let Some((model, settings)) = model_of_refused(body, &context.settings) else {
         return problem;
     };
-    match context.store.fallback(&session.id, model).await {
+    match context.store.fallback(&session.id, model, settings.catalogue).await {
         Ok(fallback) => problem.fallback(fallback),
         // It has the picture that ships, which needs no Redis.
         Err(_) => problem,

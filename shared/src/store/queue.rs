@@ -14,8 +14,8 @@ use super::codec::{
 };
 use super::{Store, StoreError, keys};
 use crate::domain::{
-    Artifact, Cell, Failure, Fallback, Fence, JobId, Missing, Pool, Preview, Priority, Progress,
-    SessionId, State, Tenant, WorkerId,
+    Artifact, CatalogueId, Cell, Failure, Fallback, Fence, JobId, Missing, Pool, Preview, Priority,
+    Progress, SessionId, State, Tenant, WorkerId,
 };
 
 /// How long a session's list of jobs outlives its last submission, in seconds.
@@ -42,6 +42,8 @@ pub struct Submission<'a> {
     pub metadata: &'a str,
     /// Longest wait for a start; for ever when `None`.
     pub start_within: Option<Duration>,
+    /// Whether its frames may stand in for those of other sessions, and theirs for its own.
+    pub catalogue: bool,
     /// Key under which the same request is accepted once, and the request's digest.
     pub idempotency: Option<(&'a str, &'a str)>,
 }
@@ -55,6 +57,8 @@ pub struct Made<'a> {
     pub announced: bool,
     /// Those that could not be made, in order of their index.
     pub missing: &'a [Missing],
+    /// The name under which the last was published, where it was.
+    pub published: Option<&'a CatalogueId>,
     /// Time in the provider.
     pub generate: Duration,
     /// Time storing the last.
@@ -103,6 +107,7 @@ impl Store {
                     &options.listed_max.to_string(),
                     &JOBS_LIST_S.to_string(),
                     new.tenant.filter(|its| **its != Tenant::public()).map_or("", Tenant::as_str),
+                    if new.catalogue { "1" } else { "" },
                 ],
             )
             .await?;
@@ -181,7 +186,8 @@ impl Store {
         generate: Duration,
         upload: Duration,
     ) -> Result<Completed, StoreError> {
-        let made = Made { frames, announced: false, missing: &[], generate, upload };
+        let (missing, published) = (&[][..], None);
+        let made = Made { frames, announced: false, missing, published, generate, upload };
         self.complete_with(lease, &made).await
     }
 
@@ -200,7 +206,9 @@ impl Store {
         let (all, missing) = (json(made.frames), json(made.missing));
         let last = if made.announced { String::new() } else { frame_event(made.frames)? };
         let url = made.frames.last().map_or("", |frame| &frame.url);
-        let arguments = [&*generate, &*upload, &*retention, &*all, &*last, url, &*missing];
+        let published = made.published.map(CatalogueId::url).unwrap_or_default();
+        let arguments =
+            [&*generate, &*upload, &*retention, &*all, &*last, url, &*missing, &*published];
         Completed::parse(self.paid(&self.shared.scripts.complete, lease, &arguments).await?)
     }
 
@@ -260,9 +268,15 @@ impl Store {
         Deleted::parse(self.run(&self.shared.scripts.delete, job.cell(), &arguments).await?)
     }
 
-    /// Reads what to show a session in place of a frame of this model.
-    pub async fn fallback(&self, session: &SessionId, model: &str) -> Result<Fallback, StoreError> {
-        let arguments = [session.as_str(), model];
+    /// Reads what to show a session in place of a frame of this model; `catalogue` as in
+    /// [`Submission::catalogue`].
+    pub async fn fallback(
+        &self,
+        session: &SessionId,
+        model: &str,
+        catalogue: bool,
+    ) -> Result<Fallback, StoreError> {
+        let arguments = [session.as_str(), model, if catalogue { "1" } else { "" }];
         let reply = self.run(&self.shared.scripts.fallback, session.cell(), &arguments).await?;
         codec::fallback_alone(reply)
     }

@@ -26,6 +26,7 @@ pub fn submission<'a>(
         input,
         metadata: "{}",
         start_within: None,
+        catalogue: false,
         idempotency: None,
     }
 }

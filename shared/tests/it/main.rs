@@ -10,6 +10,7 @@ mod estimate;
 mod caps;
 mod watch;
 mod fallback;
+mod catalogue;
 mod idempotency;
 mod stream;
 mod sessions;

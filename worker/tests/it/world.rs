@@ -1,6 +1,6 @@
 //! A Redis, a folder, a runner, and a provider that does what a test tells it to.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -157,6 +157,7 @@ impl World {
         Runner {
             store: self.store.clone(),
             blobs: self.blobs.clone(),
+            catalogue: BTreeSet::new(),
             keeper: self.keeper.clone(),
             retry: RetryPolicy {
                 base: Duration::ZERO,

@@ -177,6 +177,7 @@ pub struct FrameError {
 #[schema(rename_all = "lowercase")]
 pub enum FallbackKind {
     Session,
+    Catalogue,
     Static,
 }
 
@@ -186,7 +187,8 @@ pub enum FallbackKind {
 pub struct Fallback {
     /// Where it is
     url: String,
-    /// `session`: the last frame of the same session and model; `static`: the picture that ships
+    /// `session`: the last frame of the same session and model; `catalogue`: the newest of the model,
+    /// of any session, where its settings publish those; `static`: the picture that ships
     kind: FallbackKind,
 }
 

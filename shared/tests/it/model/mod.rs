@@ -360,6 +360,7 @@ impl World {
                     frames: &frames,
                     announced: !all,
                     missing: if all { &[] } else { &missing },
+                    published: None,
                     generate: ms,
                     upload: ms,
                 };
@@ -447,6 +448,7 @@ impl World {
             input: &input,
             metadata: "{}",
             start_within,
+            catalogue: false,
             idempotency: None,
         };
         let answer = self.store.submit(&new).await.unwrap();
