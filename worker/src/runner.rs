@@ -171,7 +171,11 @@ impl Runner {
         }
         match until_answered(held, || self.store.fail(lease, &failure, delay)).await {
             Some(Failed::Retrying(_)) => Settled::Retrying,
-            Some(Failed::Failed) => Settled::Failed,
+            Some(Failed::Failed) => {
+                let reason = failure.code.as_str();
+                tracing::warn!(jobId = lease.job.as_str(), reason, "queue.deadletter");
+                Settled::Failed
+            }
             Some(Failed::Cancelled) => Settled::Cancelled,
             Some(Failed::Lost(_)) | None => Settled::Abandoned,
         }

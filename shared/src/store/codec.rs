@@ -419,7 +419,7 @@ impl Deleted {
 }
 
 /// Answers of `sweep.lua`: what one pass has mended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Swept {
     /// Retries whose delay was over.
     pub due: u32,
@@ -431,6 +431,35 @@ pub struct Swept {
     pub offered_again: u32,
     /// Workers not heard of any more.
     pub workers_gone: u32,
+    /// Jobs among those that failed for good.
+    pub dead: Vec<(JobId, Died)>,
+}
+
+/// Why a sweep ended a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Died {
+    /// Too many workers in a row were lost while working on it.
+    WorkersLost,
+    /// Nobody started it in time.
+    NotStarted,
+}
+
+impl Died {
+    /// Gives the word used in replies and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WorkersLost => "workers_lost",
+            Self::NotStarted => "not_started",
+        }
+    }
+
+    fn parse(pair: &[&str]) -> Result<(JobId, Self), StoreError> {
+        match pair {
+            [job, "workers_lost"] => Ok((job_id(job)?, Self::WorkersLost)),
+            [job, "not_started"] => Ok((job_id(job)?, Self::NotStarted)),
+            other => Err(StoreError::Garbled(format!("{other:?} in place of a dead letter"))),
+        }
+    }
 }
 
 impl Swept {
@@ -438,12 +467,13 @@ impl Swept {
     pub(super) fn parse(reply: Reply) -> Result<Option<Self>, StoreError> {
         Ok(match_words!(reply, {
             ["throttled"] => None,
-            ["swept", due, lapsed, expired, offered, gone] => Some(Self {
+            ["swept", due, lapsed, expired, offered, gone, dead @ ..] => Some(Self {
                 due: number(due)?,
                 lapsed: number(lapsed)?,
                 expired: number(expired)?,
                 offered_again: number(offered)?,
                 workers_gone: number(gone)?,
+                dead: dead.chunks(2).map(Died::parse).collect::<Result<_, _>>()?,
             }),
         }))
     }

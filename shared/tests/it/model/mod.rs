@@ -213,6 +213,11 @@ impl World {
                 let real = self.store.sweep_now(Cell::FIRST, &pool()).await.unwrap();
                 invariants::offered_or_gone(&mut self.redis, &lost);
                 assert_eq!((real.due, real.lapsed, real.expired), self.pure.sweep());
+                let mut died: Vec<_> = real.dead.iter().map(|(job, died)| (job, *died)).collect();
+                died.sort_by_key(|(job, _)| self.pure.find(job));
+                let expected: Vec<_> =
+                    self.pure.died.iter().map(|(job, died)| (job, *died)).collect();
+                assert_eq!(died, expected);
             }
             Command::SetCap { of, cap } => self.set_cap(of, cap).await,
             Command::Watch { session } => {
