@@ -6,9 +6,11 @@
 --         ('' = none), 12 digest of the request, 13 lifetime of the key ms,
 --         14 queue_max jobs per pool, 15 session_max unfinished jobs per session,
 --         16 jobs_max listed per session, 17 lifetime of the list s,
---         18 tenant ('' = the public), 19 '1' if the model publishes ('' = it does not)
+--         18 tenant ('' = the public), 19 '1' if the model publishes ('' = it does not),
+--         20 shelf it goes on (a digest; none = none), 21 jobs put there before, 22 the shelf's lifetime ms
 -- Returns {"accepted", created_at ms, jobs ahead, estimated wait ms (null = unknown), fallback…}
 --         {"replayed", job id}     same key, same request
+--         {"shelf_moved"}          another job was put there since
 --         {"key_reused", job id, fallback…}   same key, another request
 --         {"session_full", unfinished, room in ms ('' = nobody can tell), fallback…}
 --         {"queue_full", depth, room in ms, fallback…}; a fallback is its kind and its URL
@@ -33,6 +35,9 @@ if key ~= '' then
     return {'key_reused', first, fallback_of(session, model, shared)}
   end
 end
+
+local shelf = ARGV[20] and root .. 'shelf:' .. session .. ':' .. ARGV[20]
+if shelf and (redis.call('HGET', shelf, 'made') or '0') ~= ARGV[21] then return {'shelf_moved'} end
 
 local unfinished = redis.call('ZCARD', active)
 if unfinished >= tonumber(ARGV[15]) then
@@ -68,6 +73,10 @@ end
 redis.call('HSET', j.key, unpack(fields))
 if key ~= '' then
   redis.call('SET', root .. 'idem:' .. session .. ':' .. key, id .. ' ' .. digest, 'PX', ARGV[13])
+end
+if shelf then
+  redis.call('HSET', shelf, 'made', string.format('%.0f', ARGV[21] + 1), id, ARGV[21])
+  redis.call('PEXPIRE', shelf, ARGV[22])
 end
 redis.call('ZADD', active, at, id)
 local listed = redis.call('LPUSH', jobs, id)

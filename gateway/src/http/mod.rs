@@ -23,6 +23,10 @@ pub mod sessions;
 pub mod job_request;
 /// `POST /v1/jobs`
 pub mod submit;
+/// The body of `POST /v1/frames/next`.
+pub mod frames_request;
+/// `POST /v1/frames/next`
+pub mod frames;
 /// Jobs by name: read, wait for, list, cancel, retry, delete.
 pub mod jobs;
 /// The frames' bytes.
@@ -114,6 +118,7 @@ routes! {
     "/v1/jobs/{id}" { GET jobs::show, DELETE jobs::delete }
     "/v1/jobs/{id}/cancel" { POST jobs::cancel }
     "/v1/jobs/{id}/retry" { POST jobs::retry }
+    "/v1/frames/next" { POST frames::next }
     "/v1/jobs/{id}/events" { STREAM events::job_events }
     "/v1/events" { STREAM events::session_events }
     "/v1/artifacts/{id}" { GET artifacts::serve }

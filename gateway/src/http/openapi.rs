@@ -22,8 +22,8 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::{Code, Document};
 use super::{
-    Context, artifacts, assets, auth, catalogue, events, health, job_json, job_request, jobs,
-    models, sessions, submit,
+    Context, artifacts, assets, auth, catalogue, events, frames, health, job_json, job_request,
+    jobs, models, sessions, submit,
 };
 
 /// The description of the API.
@@ -39,7 +39,7 @@ use super::{
     paths(
         models::list, sessions::create, submit::submit, jobs::list, jobs::show, jobs::cancel, jobs::retry,
         jobs::delete,
-        events::session_events, events::job_events, artifacts::serve, catalogue::serve, assets::fallback, health::alive, health::ready,
+        events::session_events, events::job_events, frames::next, artifacts::serve, catalogue::serve, assets::fallback, health::alive, health::ready,
         describe, assets::index, assets::studio, assets::client, assets::root,
     ),
     components(schemas(

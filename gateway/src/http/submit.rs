@@ -101,6 +101,7 @@ pub async fn submit(
             metadata: metadata.get(),
             start_within: body.start_within_s.map(Duration::from_secs),
             catalogue: settings.catalogue,
+            shelf: None,
             idempotency: key.map(|key| (key, digest.as_str())),
         })
         .await?;
@@ -132,13 +133,14 @@ pub async fn submit(
         )
         .param("Idempotency-Key")
         .fallback(fallback)),
+        Submitted::ShelfMoved => unreachable!("this job goes on no shelf"),
         Submitted::SessionFull(full) => Err(full::session(full)),
         Submitted::QueueFull(full) => Err(full::queue(full)),
     }
 }
 
 /// Gives the refusal of a body the last frame of the model that it names, where it names one.
-async fn with_fallback(
+pub async fn with_fallback(
     problem: Problem,
     context: &Context,
     session: &Session,
@@ -211,7 +213,8 @@ fn idempotency_key(request: &HttpRequest) -> Result<Option<&str>, Problem> {
     }
 }
 
-fn json_text(value: &impl Serialize) -> Box<RawValue> {
+/// Writes one of our own types as JSON text.
+pub fn json_text(value: &impl Serialize) -> Box<RawValue> {
     to_raw_value(value).unwrap_or_else(|error| unreachable!("our types are JSON: {error}"))
 }
 

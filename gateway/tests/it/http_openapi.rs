@@ -203,6 +203,14 @@ async fn real_answers_have_the_members_that_are_described() {
     same_members("Job", &job);
     same_members("JobError", &job["error"]);
     same_members("JobUrls", &job["urls"]);
+    let foxes = serde_json::json!({"input": {"prompt": "a fox"}, "count": 1});
+    let next = || user.ask(Method::POST, "/v1/frames/next").json(&foxes).send();
+    next().await.unwrap();
+    let lease = worker.claim().await;
+    worker.complete(&lease, b"png").await;
+    let next: Value = next().await.unwrap().json().await.unwrap();
+    same_members("NextFrames", &next);
+    same_members("ReadyFrame", &next["frames"][0]);
     same_members("JobPage", &user.get("/v1/jobs", 200).await);
     same_members("ActiveJobs", &user.get("/v1/jobs?active=1", 200).await);
     let problem = user.submit(&serde_json::json!({}), 422).await;

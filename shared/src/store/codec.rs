@@ -84,12 +84,12 @@ pub(super) fn maybe(text: &str) -> Result<Option<u64>, StoreError> {
     if text.is_empty() || text == "null" { Ok(None) } else { number(text).map(Some) }
 }
 
-fn fallback(kind: &str, url: &str) -> Result<Fallback, StoreError> {
+pub(super) fn fallback(kind: &str, url: &str) -> Result<Fallback, StoreError> {
     Fallback::from_words(kind, url)
         .ok_or_else(|| StoreError::Garbled(format!("{kind:?} {url:?} in place of a fallback")))
 }
 
-fn job_id(text: &str) -> Result<JobId, StoreError> {
+pub(super) fn job_id(text: &str) -> Result<JobId, StoreError> {
     text.parse().map_err(|error| StoreError::Garbled(format!("{error}")))
 }
 
@@ -121,6 +121,8 @@ pub enum Submitted {
     Replayed(JobId),
     /// Another request was accepted before under this key.
     KeyReused(JobId, Fallback),
+    /// Another job was put on its shelf since that was read.
+    ShelfMoved,
     /// The session has as many unfinished jobs as it may.
     SessionFull(Full),
     /// The pool has as many waiting jobs as it may.
@@ -157,6 +159,7 @@ impl Submitted {
             },
             ["replayed", job] => Self::Replayed(job_id(job)?),
             ["key_reused", job, kind, url] => Self::KeyReused(job_id(job)?, fallback(kind, url)?),
+            ["shelf_moved"] => Self::ShelfMoved,
             ["session_full", full @ ..] => Self::SessionFull(Full::parse(full)?),
             ["queue_full", full @ ..] => Self::QueueFull(Full::parse(full)?),
         }))

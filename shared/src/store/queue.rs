@@ -12,6 +12,7 @@ use super::codec::{
     self, Cancel, Claim, Completed, Deleted, Failed, JobRow, Noted, Released, Renewal, Reply,
     Retried, Submitted,
 };
+use super::shelf::Place;
 use super::{Store, StoreError, keys};
 use crate::domain::{
     Artifact, CatalogueId, Cell, Failure, Fallback, Fence, JobId, Missing, Pool, Preview, Priority,
@@ -44,6 +45,8 @@ pub struct Submission<'a> {
     pub start_within: Option<Duration>,
     /// Whether its frames may stand in for those of other sessions, and theirs for its own.
     pub catalogue: bool,
+    /// Its place on a shelf of its session, where it is made ahead.
+    pub shelf: Option<Place<'a>>,
     /// Key under which the same request is accepted once, and the request's digest.
     pub idempotency: Option<(&'a str, &'a str)>,
 }
@@ -85,32 +88,39 @@ impl Store {
     pub async fn submit(&self, new: &Submission<'_>) -> Result<Submitted, StoreError> {
         let options = &self.shared.queue;
         let (key, digest) = new.idempotency.unwrap_or_default();
-        let (reply, kept) = self
-            .run_kept(
-                &self.shared.scripts.submit,
-                new.session.cell(),
-                &[
-                    new.id.as_str(),
-                    new.session.as_str(),
-                    new.pool.as_str(),
-                    new.model,
-                    new.priority.as_str(),
-                    new.input,
-                    if new.metadata == "{}" { "" } else { new.metadata },
-                    &options.attempts.to_string(),
-                    &new.start_within.map(ms).unwrap_or_default(),
-                    key,
-                    digest,
-                    &ms(options.idempotency),
-                    &options.queue_max.to_string(),
-                    &options.session_max.to_string(),
-                    &options.listed_max.to_string(),
-                    &JOBS_LIST_S.to_string(),
-                    new.tenant.filter(|its| **its != Tenant::public()).map_or("", Tenant::as_str),
-                    if new.catalogue { "1" } else { "" },
-                ],
-            )
-            .await?;
+        let [attempts, queue_max, session_max, listed_max] =
+            [options.attempts, options.queue_max, options.session_max, options.listed_max]
+                .map(|number| number.to_string());
+        let (start_within, idempotency) =
+            (new.start_within.map(ms).unwrap_or_default(), ms(options.idempotency));
+        let listed_s = JOBS_LIST_S.to_string();
+        let mut arguments = vec![
+            new.id.as_str(),
+            new.session.as_str(),
+            new.pool.as_str(),
+            new.model,
+            new.priority.as_str(),
+            new.input,
+            if new.metadata == "{}" { "" } else { new.metadata },
+            &attempts,
+            &start_within,
+            key,
+            digest,
+            &idempotency,
+            &queue_max,
+            &session_max,
+            &listed_max,
+            &listed_s,
+            new.tenant.filter(|its| **its != Tenant::public()).map_or("", Tenant::as_str),
+            if new.catalogue { "1" } else { "" },
+        ];
+        // Whoever makes nothing ahead sends nothing more.
+        let place = new.shelf.map(|its| (its.digest, its.made.to_string(), ms(options.retention)));
+        if let Some((digest, made, lifetime)) = &place {
+            arguments.extend([*digest, made, lifetime]);
+        }
+        let submit = &self.shared.scripts.submit;
+        let (reply, kept) = self.run_kept(submit, new.session.cell(), &arguments).await?;
         // It is there, and may be forgotten in a fail-over: what was not promised can't be broken.
         kept.map_err(|error| StoreError::Unavailable(error.into()))?;
         Submitted::parse(reply)

@@ -74,6 +74,7 @@ scripts!(
     guard_load,
     guard_swap,
     show,
+    next,
     snapshot,
     positions,
     replay,

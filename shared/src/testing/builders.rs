@@ -27,6 +27,7 @@ pub fn submission<'a>(
         metadata: "{}",
         start_within: None,
         catalogue: false,
+        shelf: None,
         idempotency: None,
     }
 }

@@ -11,6 +11,7 @@ mod caps;
 mod watch;
 mod fallback;
 mod catalogue;
+mod shelf;
 mod idempotency;
 mod stream;
 mod sessions;

@@ -152,6 +152,30 @@ pub struct Frame {
     seed: u64,
 }
 
+/// One finished frame, and the job that it was
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub struct ReadyFrame {
+    /// Position among the job's frames: 0
+    index: u32,
+    /// Where it is
+    url: String,
+    /// `image/png`, `image/webp` or `image/jpeg`
+    content_type: String,
+    /// In pixels
+    width: u32,
+    /// In pixels
+    height: u32,
+    /// Size in bytes
+    bytes: u64,
+    /// Digest of the bytes, in hex
+    sha256: String,
+    /// What it was drawn from
+    seed: u64,
+    /// The job
+    job: String,
+}
+
 /// A frame that a completed job does without
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its shape is used")]

@@ -454,6 +454,7 @@ impl World {
             metadata: "{}",
             start_within,
             catalogue: false,
+            shelf: None,
             idempotency: None,
         };
         let answer = self.store.submit(&new).await.unwrap();
