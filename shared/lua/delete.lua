@@ -8,7 +8,7 @@ local id, session = ARGV[2], ARGV[3]
 local ENDED = {completed = true, failed = true, cancelled = true}
 
 -- The reply of the first call may have got lost; what it was to remove is gone either way.
-local j = load(id, 'idempotency_key', 'model')
+local j = load(id, 'idempotency_key', 'model', 'catalogue')
 if not j then return {sent_again and 'deleted' or 'missing'} end
 if j.session ~= session then return {'missing'} end
 if not ENDED[j.state] then return {'refused', j.state} end
@@ -17,6 +17,10 @@ if not ENDED[j.state] then return {'refused', j.state} end
 local last = redis.call('HGET', root .. 'last:' .. session, j[12])
 if last and string.find(last, '/' .. id .. '-', 1, true) then
   redis.call('HDEL', root .. 'last:' .. session, j[12])
+end
+local published = j[13] and redis.call('HGET', root .. 'catalogue', j[12])
+if published and string.match(published, '%S+$') == id then
+  redis.call('HDEL', root .. 'catalogue', j[12])
 end
 redis.call('ZREM', root .. 'dead', id)
 forget(id, session, j[11])

@@ -6,15 +6,17 @@
 --         ('' = none), 12 digest of the request, 13 lifetime of the key ms,
 --         14 queue_max jobs per pool, 15 session_max unfinished jobs per session,
 --         16 jobs_max listed per session, 17 lifetime of the list s,
---         18 tenant ('' = the public)
+--         18 tenant ('' = the public), 19 '1' if the model publishes ('' = it does not),
+--         20 shelf it goes on (a digest; none = none), 21 jobs put there before, 22 the shelf's lifetime ms
 -- Returns {"accepted", created_at ms, jobs ahead, estimated wait ms (null = unknown), fallback…}
 --         {"replayed", job id}     same key, same request
+--         {"shelf_moved"}          another job was put there since
 --         {"key_reused", job id, fallback…}   same key, another request
 --         {"session_full", unfinished, room in ms ('' = nobody can tell), fallback…}
 --         {"queue_full", depth, room in ms, fallback…}; a fallback is its kind and its URL
 -- Emits   queued {reason: submitted}
 local id, session, pool, model, priority = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local key, digest = ARGV[11], ARGV[12]
+local key, digest, shared = ARGV[11], ARGV[12], ARGV[19] == '1'
 local active, jobs = root .. 'active:' .. session, root .. 'jobs:' .. session
 
 -- The reply of the first call may have got lost: the same id is the same call, so it is answered as
@@ -22,7 +24,7 @@ local active, jobs = root .. 'active:' .. session, root .. 'jobs:' .. session
 local known = sent_again and load(id, 'created_at')
 if known and known.session == session then
   local ahead, wait = outlook(known, load_of(pool))
-  return {'accepted', known[11], ahead or 0, wait, fallback_of(session, model)}
+  return {'accepted', known[11], ahead or 0, wait, fallback_of(session, model, shared)}
 end
 
 if key ~= '' then
@@ -30,14 +32,17 @@ if key ~= '' then
   if seen then
     local first, its_digest = string.match(seen, '^(%S+) (%S+)$')
     if its_digest == digest then return {'replayed', first} end
-    return {'key_reused', first, fallback_of(session, model)}
+    return {'key_reused', first, fallback_of(session, model, shared)}
   end
 end
+
+local shelf = ARGV[20] and root .. 'shelf:' .. session .. ':' .. ARGV[20]
+if shelf and (redis.call('HGET', shelf, 'made') or '0') ~= ARGV[21] then return {'shelf_moved'} end
 
 local unfinished = redis.call('ZCARD', active)
 if unfinished >= tonumber(ARGV[15]) then
   local oldest = redis.call('ZRANGE', active, 0, 0)[1]
-  return {'session_full', unfinished, room_ms(pool, oldest), fallback_of(session, model)}
+  return {'session_full', unfinished, room_ms(pool, oldest), fallback_of(session, model, shared)}
 end
 -- The newest stands behind all of its own class and of the higher ones.
 local depth, ahead, rank = 0, 0, 0
@@ -47,7 +52,7 @@ for _, class in ipairs(CLASSES) do
   if class == priority then ahead, rank = depth, waiting end
 end
 if depth >= tonumber(ARGV[14]) then
-  return {'queue_full', depth, room_ms(pool), fallback_of(session, model)}
+  return {'queue_full', depth, room_ms(pool), fallback_of(session, model, shared)}
 end
 
 local run_by = ARGV[10] ~= '' and string.format('%.0f', now + tonumber(ARGV[10])) or nil
@@ -61,13 +66,17 @@ local wait = wait_json(its, j, ahead, rank, unfinished)
 local fields = {'session', session, 'pool', pool, 'model', model, 'priority', priority,
   'state', 'queued', 'v', '1', 'input', ARGV[7], 'attempt_limit', ARGV[9],
   'created_at', at, 'queued_at', at}
-for name, value in pairs({metadata = ARGV[8], tenant = ARGV[18], idempotency_key = key,
+for name, value in pairs({metadata = ARGV[8], tenant = ARGV[18], catalogue = ARGV[19], idempotency_key = key,
   run_by = run_by, promised_at = wait ~= 'null' and now + tonumber(wait) or nil}) do
   if value ~= '' then fields[#fields + 1], fields[#fields + 2] = name, value end
 end
 redis.call('HSET', j.key, unpack(fields))
 if key ~= '' then
   redis.call('SET', root .. 'idem:' .. session .. ':' .. key, id .. ' ' .. digest, 'PX', ARGV[13])
+end
+if shelf then
+  redis.call('HSET', shelf, 'made', string.format('%.0f', ARGV[21] + 1), id, ARGV[21])
+  redis.call('PEXPIRE', shelf, ARGV[22])
 end
 redis.call('ZADD', active, at, id)
 local listed = redis.call('LPUSH', jobs, id)
@@ -78,7 +87,7 @@ enqueue(j)
 emit(j, 'queued', '{"reason":"submitted","position":' .. ahead .. ',"estimated_wait_ms":' .. wait .. '}')
 admit(pool, its)
 
--- Where none of the session's jobs has ended there is no last frame to ask for.
+-- Where none of the session's jobs has ended it has no last frame to ask for.
 local kind, url = 'static', SHIPPED_URL
-if listed > unfinished + 1 then kind, url = fallback_of(session, model) end
+if shared or listed > unfinished + 1 then kind, url = fallback_of(session, model, shared) end
 return {'accepted', at, ahead, wait, kind, url}

@@ -3,7 +3,8 @@
 -- KEYS    1 config hash
 -- ARGV    1 nonce, 2 pool, 3 throttle ms ('' = sweep now, all of it), 4 grace ms before a popped job
 --         is offered again, 5 jobs per kind, 6 losses that end a job, 7 retention ms, 8 dead letters kept
--- Returns {"swept", due, lapsed, expired, offered again, workers gone}   {"throttled"}
+-- Returns {"swept", due, lapsed, expired, offered again, workers gone, then per job that failed for
+--         good: its id, "workers_lost" or "not_started"}   {"throttled"}
 -- Emits   queued {reason: lease_lapsed} | failed {error, fallback} | cancelled {by, fallback}
 local pool, throttle_ms, grace_ms, limit = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local losses_max, retention_ms, dead_max = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -41,6 +42,7 @@ end
 -- A lease that passed: its worker is dead or cut off. That is a loss, not an attempt; but a job
 -- that takes its workers with it must end.
 local lapsed = lapsing and due('lease', now) or {}
+local dead = {}
 for _, id in ipairs(lapsed) do
   local j = load(id)
   if not j then
@@ -52,6 +54,7 @@ for _, id in ipairs(lapsed) do
     leave(j)
     finish_failed(j, retention_ms, dead_max, 'PERMANENT', 'the job was given up because '
       .. losses_max .. ' workers in a row were lost while working on it', '')
+    dead[#dead + 1], dead[#dead + 2] = id, 'workers_lost'
   else
     hand_back(j, 'lease_lapsed')
   end
@@ -64,6 +67,7 @@ for _, id in ipairs(late) do
   if j and j.state == 'queued' then
     withdraw(j)
     finish_failed(j, retention_ms, dead_max, 'TIMEOUT', 'no worker was free before its deadline', '')
+    dead[#dead + 1], dead[#dead + 2] = id, 'not_started'
   else
     redis.call('ZREM', root .. 'deadline:' .. pool, id)
   end
@@ -98,4 +102,4 @@ for _, id in ipairs(redis.call('ZDIFF', 4, root .. 'out:' .. pool, unpack(window
 end
 
 admit(pool)
-return {'swept', #ready, #lapsed, #late, offered, #gone}
+return {'swept', #ready, #lapsed, #late, offered, #gone, unpack(dead)}

@@ -4,6 +4,7 @@
 //! does not hold up the others. It begins when its node was found fit; the first cell's is waited for
 //! before anything begins, because there it is recorded how many there are.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,6 +98,7 @@ impl App {
         let runner = Arc::new(Runner {
             store: store.clone(),
             blobs: blobs.clone(),
+            catalogue: catalogue(&settings),
             keeper: keeper.clone(),
             retry: RetryPolicy {
                 attempts: settings.queue.attempts.get(),
@@ -205,6 +207,12 @@ async fn all_done(running: &mut JoinSet<()>) {
 
 fn uuid() -> uuid::Uuid {
     uuid::Uuid::new_v4()
+}
+
+/// Lists the models whose newest frame may stand in for those of all sessions.
+fn catalogue(settings: &Settings) -> BTreeSet<String> {
+    let models = settings.models.0.iter().filter(|(_, model)| model.catalogue);
+    models.map(|(name, _)| name.clone()).collect()
 }
 
 /// Finds who draws what in each pool this worker serves.

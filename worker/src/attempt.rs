@@ -2,16 +2,19 @@
 //!
 //! Comes in: the provider's updates. Goes out: transitions and artifacts through the store, each
 //! carrying the fence. The order is the promise: bytes are checked, then stored, then announced, and
-//! only then the job may complete; so an event never points at nothing.
+//! only then the job may complete; so an event never points at nothing. A frame that can't be made
+//! is missing where others of the job can; with none the attempt has failed.
 //! It ends early for the first of: the provider's failure, its deadline, a word of the lease keeper,
 //! a script's `cancel` or `lost`. Redis being away is none of these: what the job can't do without
 //! waits for it, and the rest is left out.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use framewire_shared::domain::artifact::Slot;
 use framewire_shared::domain::{
-    Artifact, ArtifactId, ErrorCode, Failure, FailureKind, FrameInput, Preview, Progress, State,
+    Artifact, ArtifactId, ErrorCode, Failure, FailureKind, FrameInput, MediaType, Missing, Preview,
+    Progress, Resend, State,
 };
 use framewire_shared::service::failpoint;
 use framewire_shared::store::StoreError;
@@ -22,7 +25,7 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use crate::lease_keeper::{KeptLease, StopReason};
-use crate::picture_check;
+use crate::picture_check::{self, Checked};
 use crate::provider::{Call, Picture, Update};
 use crate::routes::Pass;
 use crate::runner::{Runner, until_answered};
@@ -50,8 +53,12 @@ impl From<Failure> for Interrupted {
 
 /// What an attempt has made.
 pub(crate) struct Produced {
-    /// Every frame, in order; all are stored, all but the last announced.
+    /// Its frames, in order; at least one, and all are stored.
     pub(crate) frames: Vec<Artifact>,
+    /// Whether the last of them is announced; all others are.
+    pub(crate) announced: bool,
+    /// Those that could not be made, in order.
+    pub(crate) missing: Vec<Missing>,
     /// Time in the provider.
     pub(crate) generate: Duration,
     /// Time checking and storing the last one.
@@ -85,6 +92,9 @@ impl Telling {
     }
 }
 
+/// The frame with the highest index, which is stored in the next stage: its index, seed and picture.
+type Last = Option<(u32, u64, Picture)>;
+
 /// One attempt under way.
 pub(crate) struct Attempt<'a> {
     runner: &'a Runner,
@@ -92,6 +102,8 @@ pub(crate) struct Attempt<'a> {
     input: FrameInput,
     /// Stored and announced so far, in order of their index.
     frames: Vec<Artifact>,
+    /// Failed so far, and why.
+    failed: BTreeMap<u32, Failure>,
     progressed_at: Option<Instant>,
     began_at: Instant,
 }
@@ -100,7 +112,8 @@ impl<'a> Attempt<'a> {
     /// Begins with nothing done.
     pub(crate) fn new(runner: &'a Runner, held: KeptLease, input: FrameInput) -> Self {
         let began_at = Instant::now();
-        Self { runner, held, input, frames: Vec::new(), progressed_at: None, began_at }
+        let (frames, failed) = (Vec::new(), BTreeMap::new());
+        Self { runner, held, input, frames, failed, progressed_at: None, began_at }
     }
 
     /// Gives the lease it is done under.
@@ -127,7 +140,7 @@ impl<'a> Attempt<'a> {
             handed_on: self.held.handed_on().clone(),
         };
         let timeout = pass.begin(job.as_str(), self.runner.attempt_timeout);
-        let ((index, seed, picture), mut telling) =
+        let (last, mut telling) =
             self.follow(pass.provider.generate(call, sender), updates, timeout).await?;
         let generate = self.began_at.elapsed();
 
@@ -143,27 +156,72 @@ impl<'a> Attempt<'a> {
         let (told, advanced, stored) = tokio::join!(
             told,
             self.must(|| self.runner.store.advance(self.lease(), State::Uploading)),
-            self.store_frame(index, seed, picture),
+            self.store_last(last),
         );
         told?;
         advanced?;
-        self.frames.push(stored?);
-        let frames = std::mem::take(&mut self.frames);
-        Ok(Produced { frames, generate, upload: uploading_at.elapsed() })
+        let announced = match stored? {
+            Some(Ok(frame)) => {
+                self.frames.push(frame);
+                false
+            }
+            Some(Err((index, failure))) => {
+                self.miss(index, failure);
+                true
+            }
+            None => true,
+        };
+        let (generate, upload) = (generate, uploading_at.elapsed());
+        let made = self.give(&too_few())?;
+        Ok(Produced { announced, generate, upload, ..made })
+    }
+
+    /// Gives the frames that were announced, and `why` for those of which nothing was heard.
+    ///
+    /// Errors: there is no frame; the first reason that leaves hope for another try, else the first.
+    fn give(&self, why: &Failure) -> Result<Produced, Failure> {
+        if self.frames.is_empty() {
+            let hopeful = |failure: &&Failure| failure.resend != Resend::Never;
+            let mut failed = self.failed.values();
+            let reason = failed.clone().find(hopeful).or(failed.next());
+            return Err(reason.unwrap_or(why).clone());
+        }
+        let frames = self.frames.clone();
+        let made = |index: &u32| frames.iter().any(|frame| frame.index == *index);
+        let missing = (0..self.input.n).filter(|index| !made(index));
+        let missing = missing
+            .map(|index| Missing::new(index, self.failed.get(&index).unwrap_or(why)))
+            .collect();
+        let (generate, upload) = (self.began_at.elapsed(), Duration::ZERO);
+        Ok(Produced { frames, announced: true, missing, generate, upload })
+    }
+
+    /// Gives the frames of an attempt that failed before its end, where it has any.
+    pub(crate) fn salvage(&self, failure: &Failure) -> Option<Produced> {
+        self.give(failure).ok()
+    }
+
+    /// Notes a frame that can't be made.
+    fn miss(&mut self, index: u32, failure: Failure) {
+        tracing::info!(
+            job = %self.lease().job, index, code = failure.code.as_str(), detail = failure.detail,
+            "a frame failed: {}", failure.message,
+        );
+        self.failed.insert(index, failure);
     }
 
     /// Follows a call to its end, with the deadline and the reasons to stop; gives the last frame,
-    /// which is stored in the next stage, and the progress that is still being told.
+    /// if it was made, and the progress that is still being told.
     async fn follow(
         &mut self,
         call: impl Future<Output = Result<(), Failure>>,
         mut updates: mpsc::Receiver<Update>,
         timeout: Duration,
-    ) -> Result<((u32, u64, Picture), Telling), Interrupted> {
+    ) -> Result<(Last, Telling), Interrupted> {
         let held = self.held.clone();
         let deadline = tokio::time::sleep(timeout);
         tokio::pin!(call, deadline);
-        let mut ended = false;
+        let mut ended = None;
         let mut last = None;
         let mut telling = Telling::default();
         loop {
@@ -171,7 +229,7 @@ impl<'a> Attempt<'a> {
                 // Updates first: a provider's last frame may be waiting when its call returns.
                 biased;
                 () = held.stopped().cancelled() => {
-                    if !ended {
+                    if ended.is_none() {
                         // The provider closes its socket; its result is of no use any more.
                         drop(tokio::time::timeout(STOP_GRACE, &mut call).await);
                     }
@@ -180,26 +238,36 @@ impl<'a> Attempt<'a> {
                 Some(answer) = telling.answer(), if !telling.is_empty() => self.may(answer)?,
                 update = updates.recv() => match update {
                     Some(update) => self.take(update, &mut last, &mut telling).await?,
-                    None if ended => break,
-                    None => { (&mut call).await?; break }
+                    None => break,
                 },
-                result = &mut call, if !ended => { result?; ended = true; }
+                result = &mut call, if ended.is_none() => ended = Some(result),
                 () = &mut deadline => held.stop(StopReason::Deadline),
             }
         }
-        let promised = self.input.n;
+        let result = match ended {
+            Some(result) => result,
+            None => call.await,
+        };
+        if let Err(failure) = result {
+            // It may be all that the job will have.
+            if let Some((index, seed, picture)) = last
+                && let Err(Interrupted::Stopped) = self.keep(index, seed, picture).await
+            {
+                return Err(Interrupted::Stopped);
+            }
+            return Err(failure.into());
+        }
         match last {
-            Some(last) if self.frames.len() as u32 + 1 == promised => Ok((last, telling)),
-            _ => Err(Failure::new(ErrorCode::Temporary, "the provider sent too few frames")
-                .detail(format!("{} of {promised}", self.frames.len()))
-                .into()),
+            // Without any the attempt has failed, and stays in its stage.
+            None => self.give(&too_few()).map(|_| (None, telling)).map_err(Interrupted::from),
+            last => Ok((last, telling)),
         }
     }
 
     async fn take(
         &mut self,
         update: Update,
-        last: &mut Option<(u32, u64, Picture)>,
+        last: &mut Last,
         telling: &mut Telling,
     ) -> Result<(), Interrupted> {
         match update {
@@ -216,18 +284,33 @@ impl<'a> Attempt<'a> {
                     *last = Some((index, seed, picture));
                     Ok(())
                 } else {
-                    let frame = self.store_frame(index, seed, picture).await?;
-                    self.frames.push(frame);
-                    self.must(|| self.runner.store.announce_frame(self.lease(), &self.frames))
-                        .await?;
-                    failpoint::hit("frame_announced");
-                    Ok(())
+                    self.keep(index, seed, picture).await
                 }
+            }
+            Update::FrameFailed { index, failure } => {
+                self.miss(index, failure);
+                Ok(())
             }
             Update::Checkpoint(handle) => {
                 self.must(|| self.runner.store.checkpoint(self.lease(), &handle)).await
             }
         }
+    }
+
+    /// Stores a frame and tells of it, or notes that it is none.
+    async fn keep(&mut self, index: u32, seed: u64, picture: Picture) -> Result<(), Interrupted> {
+        let checked = match self.check(picture).await {
+            Ok(checked) => checked,
+            Err(failure) => {
+                self.miss(index, failure);
+                return Ok(());
+            }
+        };
+        let frame = self.store_frame(index, seed, checked).await?;
+        self.frames.push(frame);
+        self.must(|| self.runner.store.announce_frame(self.lease(), &self.frames)).await?;
+        failpoint::hit("frame_announced");
+        Ok(())
     }
 
     /// Makes the call that tells how far we are, unless one was made just now.
@@ -256,7 +339,7 @@ impl<'a> Attempt<'a> {
         step: u32,
         picture: Picture,
     ) -> Result<(), Interrupted> {
-        let id = self.artifact_id(Slot::Preview { index, step }, &picture);
+        let id = self.artifact_id(Slot::Preview { index, step }, picture.media_type);
         // A preview that can't be read or kept is no reason to lose the frame.
         let Ok(checked) = picture_check::check(picture, None).await else {
             self.runner.metrics.picture_refused("preview");
@@ -270,18 +353,35 @@ impl<'a> Attempt<'a> {
         self.may(self.runner.store.announce_preview(self.lease(), &preview).await)
     }
 
-    /// Checks a frame and stores it; nobody has been told of it yet.
+    /// Decodes a frame, which must have the size that was asked for.
+    async fn check(&self, picture: Picture) -> Result<Checked, Failure> {
+        picture_check::check(picture, Some((self.input.width, self.input.height)))
+            .await
+            .inspect_err(|_| self.runner.metrics.picture_refused("frame"))
+    }
+
+    /// Checks the last frame, if it was made, and stores it; gives why it can't be one.
+    async fn store_last(
+        &self,
+        last: Last,
+    ) -> Result<Option<Result<Artifact, (u32, Failure)>>, Interrupted> {
+        let Some((index, seed, picture)) = last else {
+            return Ok(None);
+        };
+        Ok(Some(match self.check(picture).await {
+            Ok(checked) => Ok(self.store_frame(index, seed, checked).await?),
+            Err(failure) => Err((index, failure)),
+        }))
+    }
+
+    /// Stores a frame; nobody has been told of it yet.
     async fn store_frame(
         &self,
         index: u32,
         seed: u64,
-        picture: Picture,
+        checked: Checked,
     ) -> Result<Artifact, Interrupted> {
-        let id = self.artifact_id(Slot::Frame(index), &picture);
-        let size = (self.input.width, self.input.height);
-        let checked = picture_check::check(picture, Some(size))
-            .await
-            .inspect_err(|_| self.runner.metrics.picture_refused("frame"))?;
+        let id = self.artifact_id(Slot::Frame(index), checked.media_type);
         let bytes = checked.bytes.len() as u64;
         self.runner.blobs.put(&id, checked.bytes).await.map_err(|error| {
             let detail = format!("{:#}", anyhow::Error::from(error));
@@ -303,9 +403,9 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    fn artifact_id(&self, slot: Slot, picture: &Picture) -> ArtifactId {
+    fn artifact_id(&self, slot: Slot, media_type: MediaType) -> ArtifactId {
         let Lease { job, fence } = self.lease().clone();
-        ArtifactId { job, fence, slot, media_type: picture.media_type }
+        ArtifactId { job, fence, slot, media_type }
     }
 
     fn lease(&self) -> &Lease {
@@ -351,4 +451,9 @@ impl<'a> Attempt<'a> {
         }
         Err(Interrupted::Stopped)
     }
+}
+
+/// Says that a provider's call ended well without all of its frames.
+fn too_few() -> Failure {
+    Failure::new(ErrorCode::Temporary, "the provider sent too few frames")
 }

@@ -171,8 +171,8 @@ impl Metrics {
     }
 
     /// Counts what a sweep of ours has mended.
-    pub fn swept(&self, pool: &str, swept: Swept) {
-        let Swept { due, lapsed, expired, offered_again, workers_gone } = swept;
+    pub fn swept(&self, pool: &str, swept: &Swept) {
+        let Swept { due, lapsed, expired, offered_again, workers_gone, dead: _ } = *swept;
         for (what, count) in [
             ("due", due),
             ("lapsed", lapsed),

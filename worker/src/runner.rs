@@ -1,18 +1,22 @@
 //! Runs one attempt and settles it exactly once.
 //!
 //! Comes in: a claimed job and the pass to its provider. `attempt.rs` produces the frames; here is
-//! decided what becomes of the job: completed, failed (now or for good), cancelled, handed back, or
-//! nothing at all when it is somebody else's by now. A settlement is repeated until Redis answers:
+//! decided what becomes of the job: completed (with the frames there are, when the last attempt broke
+//! off after some), failed (now or for good), cancelled, handed back, or nothing at all when it is somebody else's by now. A settlement is repeated until Redis answers:
 //! the scripts know by the fence whether it still counts, and a paid frame is worth the wait.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use framewire_shared::domain::{ErrorCode, Failure, FailureKind, FrameInput, JobId, RetryPolicy};
+use framewire_shared::domain::artifact::ARTIFACTS_PATH;
+use framewire_shared::domain::{
+    Artifact, CatalogueId, ErrorCode, Failure, FailureKind, FrameInput, JobId, RetryPolicy, State,
+};
 use framewire_shared::service::failpoint;
 use framewire_shared::store::blobs::Blobs;
-use framewire_shared::store::codec::{Cancel, Claimed, Completed, Failed, Released};
-use framewire_shared::store::queue::Lease;
+use framewire_shared::store::codec::{Cancel, Claimed, Completed, Failed, Noted, Released};
+use framewire_shared::store::queue::{Lease, Made};
 use framewire_shared::store::{Store, StoreError};
 
 use crate::attempt::{Attempt, Interrupted, Produced};
@@ -26,7 +30,7 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(300);
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    /// All frames are stored.
+    /// Its frames are stored, all or those that could be made.
     Completed,
     /// Another attempt follows.
     Retrying,
@@ -60,6 +64,8 @@ pub struct Runner {
     pub store: Store,
     /// Where bytes go.
     pub blobs: Blobs,
+    /// Models whose newest frame stands in for those of all sessions.
+    pub catalogue: BTreeSet<String>,
     /// Keeps the leases.
     pub keeper: Arc<LeaseKeeper>,
     /// When a failed attempt is tried again.
@@ -81,36 +87,63 @@ impl Runner {
             Err(error) => {
                 let failure = Failure::new(ErrorCode::Permanent, "the job's input can't be read");
                 let failure = failure.detail(error.to_string());
-                return self.settle_interrupted(&held, &claimed, failure.into(), pass).await;
+                return self.settle_interrupted(&held, &claimed, failure.into(), pass, None).await;
             }
         };
         if !pass.take_model(&claimed.model) {
             // Settings change process by process: another worker may know it.
             let failure = Failure::new(ErrorCode::Temporary, "nobody here draws this model");
             let failure = failure.kind(FailureKind::Ours).detail(claimed.model.clone());
-            return self.settle_interrupted(&held, &claimed, failure.into(), pass).await;
+            return self.settle_interrupted(&held, &claimed, failure.into(), pass, None).await;
         }
         let mut attempt = Attempt::new(self, held, input);
-        match attempt.produce(&claimed, &mut pass).await {
-            Ok(produced) => {
+        let produced = attempt.produce(&claimed, &mut pass).await;
+        match produced {
+            Ok(made) => {
                 pass.succeeded().await;
-                self.settle_completed(attempt.held(), &produced).await
+                self.settle_completed(attempt.held(), &claimed, &made).await
             }
             Err(interrupted) => {
-                self.settle_interrupted(attempt.held(), &claimed, interrupted, pass).await
+                let (held, attempt) = (attempt.held(), Some(&attempt));
+                self.settle_interrupted(held, &claimed, interrupted, pass, attempt).await
             }
         }
     }
 
-    async fn settle_completed(&self, held: &KeptLease, produced: &Produced) -> Settled {
-        let Produced { frames, generate, upload } = produced;
+    async fn settle_completed(
+        &self,
+        held: &KeptLease,
+        claimed: &Claimed,
+        produced: &Produced,
+    ) -> Settled {
+        let Produced { frames, announced, missing, generate, upload } = produced;
+        let (announced, generate, upload) = (*announced, *generate, *upload);
+        let published = match self.catalogue.contains(&claimed.model) {
+            true => self.publish(frames).await,
+            false => None,
+        };
+        let published = published.as_ref();
+        let made = Made { frames, announced, missing, published, generate, upload };
         failpoint::hit("complete_before");
-        let complete = || self.store.complete(&held.lease, frames, *generate, *upload);
-        let answer = until_answered(held, complete).await;
+        let answer = until_answered(held, || self.store.complete_with(&held.lease, &made)).await;
         failpoint::hit("complete_after");
         match answer {
             Some(Completed::Completed) => Settled::Completed,
             Some(Completed::Lost(_) | Completed::Refused(_)) | None => Settled::Abandoned,
+        }
+    }
+
+    /// Publishes the last of a job's frames. One that can't be is no reason to hold the job up.
+    async fn publish(&self, frames: &[Artifact]) -> Option<CatalogueId> {
+        let frame = frames.last()?.url.strip_prefix(ARTIFACTS_PATH)?.parse().ok()?;
+        let id = CatalogueId::of(&frame)?;
+        match self.blobs.publish(&frame, &id).await {
+            Ok(()) => Some(id),
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                tracing::warn!(job = %frame.job, "a frame was not published: failed to {error:#}");
+                None
+            }
         }
     }
 
@@ -121,16 +154,12 @@ impl Runner {
         claimed: &Claimed,
         interrupted: Interrupted,
         pass: Pass,
+        attempt: Option<&Attempt<'_>>,
     ) -> Settled {
         let lease = &held.lease;
         let failure = match (interrupted, held.reason()) {
             (_, Some(StopReason::Lost)) => return Settled::Abandoned,
-            (_, Some(StopReason::Cancel)) => {
-                return match until_answered(held, || self.store.cancelled_by_worker(lease)).await {
-                    Some(Cancel::Cancelled) => Settled::Cancelled,
-                    _ => Settled::Abandoned,
-                };
-            }
+            (_, Some(StopReason::Cancel)) => return self.cancelled(held).await,
             (_, Some(StopReason::Drain)) => return self.release(held).await,
             (Interrupted::Failed(failure), None) => failure,
             (_, Some(StopReason::Deadline)) => {
@@ -152,11 +181,42 @@ impl Runner {
             job = %lease.job, attempt = claimed.attempt, code = failure.code.as_str(),
             detail = failure.detail, retry = delay.is_some(), "attempt failed: {}", failure.message,
         );
+        if delay.is_none()
+            && let Some(made) = attempt.and_then(|attempt| attempt.salvage(&failure))
+        {
+            return self.settle_salvaged(held, claimed, &made).await;
+        }
         match until_answered(held, || self.store.fail(lease, &failure, delay)).await {
             Some(Failed::Retrying(_)) => Settled::Retrying,
-            Some(Failed::Failed) => Settled::Failed,
+            Some(Failed::Failed) => {
+                let reason = failure.code.as_str();
+                tracing::warn!(jobId = lease.job.as_str(), reason, "queue.deadletter");
+                Settled::Failed
+            }
             Some(Failed::Cancelled) => Settled::Cancelled,
             Some(Failed::Lost(_)) | None => Settled::Abandoned,
+        }
+    }
+
+    /// Completes a job with the frames of its last attempt, which failed before it had them all.
+    async fn settle_salvaged(
+        &self,
+        held: &KeptLease,
+        claimed: &Claimed,
+        made: &Produced,
+    ) -> Settled {
+        let advance = || self.store.advance(&held.lease, State::Uploading);
+        match until_answered(held, advance).await {
+            Some(Noted::Noted) => self.settle_completed(held, claimed, made).await,
+            Some(Noted::Cancel) => self.cancelled(held).await,
+            Some(Noted::Lost(_) | Noted::Refused(_)) | None => Settled::Abandoned,
+        }
+    }
+
+    async fn cancelled(&self, held: &KeptLease) -> Settled {
+        match until_answered(held, || self.store.cancelled_by_worker(&held.lease)).await {
+            Some(Cancel::Cancelled) => Settled::Cancelled,
+            _ => Settled::Abandoned,
         }
     }
 

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use framewire_shared::domain::{
-    Artifact, ErrorCode, Fallback, JobId, Preview, Priority, Progress, State, Timings,
+    Artifact, ErrorCode, Fallback, JobId, Missing, Preview, Priority, Progress, State, Timings,
 };
 use framewire_shared::store::codec::JobRow;
 use serde::{Serialize, Serializer};
@@ -75,6 +75,9 @@ pub struct JobView<'a> {
     /// Frames stored so far
     #[schema(value_type = Vec<mirror::Frame>)]
     pub frames: &'a [Artifact],
+    /// Frames that it was completed without, and why; a job with none at all has failed
+    #[schema(value_type = Vec<mirror::Missing>)]
+    pub missing: &'a [Missing],
     /// Why it failed; null unless it did
     #[schema(required)]
     pub error: Option<JobError<'a>>,
@@ -204,6 +207,7 @@ impl<'a> JobView<'a> {
             cancel_requested: false,
             input: RawValue::NULL,
             frames: &[],
+            missing: &[],
             error: None,
             fallback: None,
             urls: Urls::of(id),
@@ -247,6 +251,7 @@ impl<'a> From<&'a JobRow> for JobView<'a> {
             cancel_requested: job.cancel_requested.is_some(),
             input: raw(&job.input),
             frames: &job.artifacts,
+            missing: &job.missing,
             error,
             fallback: row.fallback.as_ref(),
             urls: Urls::of(&job.id),

@@ -84,13 +84,16 @@ fn names_a_size(body: &[u8]) -> bool {
 }
 
 /// Tells which model a body asks for, whatever else is wrong with it.
-pub fn model_of_refused<'a>(body: &[u8], settings: &'a Settings) -> Option<&'a str> {
+pub fn model_of_refused<'a>(
+    body: &[u8],
+    settings: &'a Settings,
+) -> Option<(&'a str, &'a ModelSettings)> {
     #[derive(Deserialize)]
     struct Named {
         model: Option<String>,
     }
     let named: Named = serde_json::from_slice(body).ok()?;
-    settings.models.find(named.model.as_deref()).map(|(name, _)| name)
+    settings.models.find(named.model.as_deref())
 }
 
 impl Body for JobRequest {
@@ -110,7 +113,9 @@ impl Body for JobRequest {
             "/input/n" => "a whole number from 1 to 4",
             "/input/output_format" => "png, webp or jpeg",
             "/input/step_ms" => "a whole number from 0 to 5000",
-            "/input/fault" => "temporary, permanent, rate_limit, auth, hang, garbage or slow_body",
+            "/input/fault" => {
+                "temporary, permanent, rate_limit, auth, hang, garbage, slow_body or one_frame"
+            }
             "/input/fault_attempts" => "a whole number from 0",
             "/priority" => "high, normal or low",
             "/start_within_s" => "a whole number of seconds from 1 to 86400",

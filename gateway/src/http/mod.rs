@@ -23,10 +23,16 @@ pub mod sessions;
 pub mod job_request;
 /// `POST /v1/jobs`
 pub mod submit;
+/// The body of `POST /v1/frames/next`.
+pub mod frames_request;
+/// `POST /v1/frames/next`
+pub mod frames;
 /// Jobs by name: read, wait for, list, cancel, retry, delete.
 pub mod jobs;
 /// The frames' bytes.
 pub mod artifacts;
+/// Frames that stand in for others'.
+pub mod catalogue;
 /// Liveness and readiness.
 pub mod health;
 /// Metrics and `gen-health`, for those who watch.
@@ -120,9 +126,11 @@ routes! {
     "/v1/jobs/{id}" { GET jobs::show, DELETE jobs::delete }
     "/v1/jobs/{id}/cancel" { POST jobs::cancel }
     "/v1/jobs/{id}/retry" { POST jobs::retry }
+    "/v1/frames/next" { POST frames::next }
     "/v1/jobs/{id}/events" { STREAM events::job_events }
     "/v1/events" { STREAM events::session_events }
     "/v1/artifacts/{id}" { GET artifacts::serve }
+    "/v1/catalogue/{name}" { GET catalogue::serve }
     "/v1/fallback.webp" { GET assets::fallback }
     "/healthz" { GET health::alive }
     "/readyz" { GET health::ready }

@@ -22,8 +22,8 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::{Code, Document};
 use super::{
-    Context, artifacts, assets, auth, events, health, job_json, job_request, jobs, models,
-    sessions, submit, watched,
+    Context, artifacts, assets, auth, catalogue, events, frames, health, job_json, job_request,
+    jobs, models, sessions, submit, watched,
 };
 
 /// The description of the API.
@@ -39,8 +39,8 @@ use super::{
     paths(
         models::list, sessions::create, submit::submit, jobs::list, jobs::show, jobs::cancel, jobs::retry,
         jobs::delete,
-        events::session_events, events::job_events, artifacts::serve, assets::fallback, health::alive, health::ready,
-        watched::metrics, watched::gen_health,
+        events::session_events, events::job_events, frames::next, artifacts::serve, catalogue::serve,
+        assets::fallback, health::alive, health::ready, watched::metrics, watched::gen_health,
         describe, assets::index, assets::studio, assets::client, assets::root,
     ),
     components(schemas(

@@ -100,6 +100,8 @@ pub async fn submit(
             input: input.get(),
             metadata: metadata.get(),
             start_within: body.start_within_s.map(Duration::from_secs),
+            catalogue: settings.catalogue,
+            shelf: None,
             idempotency: key.map(|key| (key, digest.as_str())),
         })
         .await?;
@@ -131,13 +133,14 @@ pub async fn submit(
         )
         .param("Idempotency-Key")
         .fallback(fallback)),
+        Submitted::ShelfMoved => unreachable!("this job goes on no shelf"),
         Submitted::SessionFull(full) => Err(full::session(full)),
         Submitted::QueueFull(full) => Err(full::queue(full)),
     }
 }
 
 /// Gives the refusal of a body the last frame of the model that it names, where it names one.
-async fn with_fallback(
+pub async fn with_fallback(
     problem: Problem,
     context: &Context,
     session: &Session,
@@ -146,10 +149,10 @@ async fn with_fallback(
     if !problem.code().leaves_no_frame() {
         return problem;
     }
-    let Some(model) = model_of_refused(body, &context.settings) else {
+    let Some((model, settings)) = model_of_refused(body, &context.settings) else {
         return problem;
     };
-    match context.store.fallback(&session.id, model).await {
+    match context.store.fallback(&session.id, model, settings.catalogue).await {
         Ok(fallback) => problem.fallback(fallback),
         // It has the picture that ships, which needs no Redis.
         Err(_) => problem,
@@ -210,7 +213,8 @@ fn idempotency_key(request: &HttpRequest) -> Result<Option<&str>, Problem> {
     }
 }
 
-fn json_text(value: &impl Serialize) -> Box<RawValue> {
+/// Writes one of our own types as JSON text.
+pub fn json_text(value: &impl Serialize) -> Box<RawValue> {
     to_raw_value(value).unwrap_or_else(|error| unreachable!("our types are JSON: {error}"))
 }
 

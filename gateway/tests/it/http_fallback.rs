@@ -1,6 +1,7 @@
 //! What is shown where there is no frame, over HTTP; and deleting, after which it must not lead
 //! to what is gone.
 
+use framewire_shared::domain::CatalogueId;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
@@ -194,4 +195,47 @@ async fn a_deleted_job_is_gone_with_its_frames_and_stands_in_for_none() {
     assert_eq!(user.get(&unfinished, 200).await["fallback"], shipped());
     let listed = user.get("/v1/jobs", 200).await;
     assert_eq!(listed["data"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_model_that_publishes_shows_its_newest_frame_to_others_until_its_owner_deletes_it() {
+    let gateway = Gateway::start_with(|settings| {
+        settings.models.0.get_mut("builtin").unwrap().catalogue = true;
+    })
+    .await;
+    let (mine, other) = (gateway.user().await, gateway.user().await);
+    let mut worker = Worker::start(&gateway, 1).await;
+    let job = mine.job("a fox").await;
+    let lease = worker.claim().await;
+    let frame = worker.publish(&lease, b"0123456789").await;
+    let url = CatalogueId::of(&frame).unwrap().url();
+    let published = json!({"url": url, "kind": "catalogue"});
+
+    let waiting = other.submit(&fox(), 202).await;
+    assert_eq!(waiting["fallback"], published);
+    let refused = problem_of(submit(&other, &json!({})).await, 422, "invalid_value").await;
+    assert_eq!(refused["fallback"], published);
+    assert_eq!(mine.submit(&fox(), 202).await["fallback"], session(&frame.url()));
+
+    // Nobody needs to be anybody for that, and nothing else of the job is anybody's.
+    let response = gateway.ask(Method::GET, &url).send().await.unwrap();
+    let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+    assert_eq!(
+        (header("content-type"), header("cache-control")),
+        ("image/png".to_owned(), "public, max-age=900".to_owned())
+    );
+    assert_eq!(response.bytes().await.unwrap(), b"0123456789"[..]);
+    for path in [format!("/v1/jobs/{job}"), frame.url()] {
+        assert_eq!(other.ask(Method::GET, &path).send().await.unwrap().status(), 404, "{path}");
+    }
+    let unknown = url.replace(".png", ".webp");
+    for path in [&*unknown, "/v1/catalogue/x", "/v1/catalogue/..%2Fx"] {
+        let response = gateway.ask(Method::GET, path).send().await.unwrap();
+        assert_eq!(problem_of(response, 404, "artifact_not_found").await["fallback"], shipped());
+    }
+
+    let delete = mine.ask(Method::DELETE, &format!("/v1/jobs/{job}")).send().await.unwrap();
+    assert_eq!(delete.status(), 204);
+    assert_eq!(gateway.ask(Method::GET, &url).send().await.unwrap().status(), 404);
+    assert_eq!(other.submit(&fox(), 202).await["fallback"], shipped());
 }

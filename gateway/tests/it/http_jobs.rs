@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Gateway, Worker, job_id, json_of, problem_of};
 
-const MEMBERS: [&str; 25] = [
+const MEMBERS: [&str; 26] = [
     "attempt_count",
     "cancel_requested",
     "created_at",
@@ -19,6 +19,7 @@ const MEMBERS: [&str; 25] = [
     "id",
     "input",
     "metadata",
+    "missing",
     "model",
     "object",
     "preview",

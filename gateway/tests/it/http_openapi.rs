@@ -6,8 +6,8 @@ use framewire_gateway::http::ROUTES;
 use framewire_gateway::http::openapi::Api;
 use framewire_shared::domain::input::{Fault, OutputFormat};
 use framewire_shared::domain::{
-    Artifact, ErrorCode, Fallback, FallbackKind, FrameInput, InputFault, MediaType, Preview,
-    Priority, Progress, State, Timings,
+    Artifact, ErrorCode, Failure, Fallback, FallbackKind, FrameInput, InputFault, MediaType,
+    Missing, Preview, Priority, Progress, State, Timings,
 };
 use reqwest::Method;
 use serde::Serialize;
@@ -101,6 +101,7 @@ fn security_is_said_for_the_whole_and_lifted_where_nobody_needs_a_session() {
     for (path, item) in api["paths"].as_object().unwrap() {
         for operation in item.as_object().unwrap().values() {
             let open = !path.starts_with("/v1/")
+                || path.starts_with("/v1/catalogue/")
                 || ["/v1/models", "/v1/sessions", "/v1/fallback.webp"].contains(&&**path);
             assert_eq!(operation.get("security").is_some(), open, "{path}");
         }
@@ -152,6 +153,9 @@ fn the_mirrors_show_what_the_domain_writes() {
     same_members("Frame", &value(&frame));
     same_members("Timings", &value(&timings));
     same_members("Preview", &value(&Preview { index: 0, url: String::new(), step: 1 }));
+    let missing = Missing::new(1, &Failure::new(ErrorCode::Permanent, "x"));
+    same_members("Missing", &value(&missing));
+    same_members("FrameError", &value(&missing.error));
     same_members("FieldFault", &value(&InputFault::new("#", "x")));
     same_members("Fallback", &value(&Fallback::shipped()));
     same_words("FallbackKind", &FallbackKind::ALL);
@@ -167,6 +171,7 @@ fn the_mirrors_show_what_the_domain_writes() {
         Fault::Hang,
         Fault::Garbage,
         Fault::SlowBody,
+        Fault::OneFrame,
     ];
     same_words("Fault", &faults);
 }
@@ -198,6 +203,14 @@ async fn real_answers_have_the_members_that_are_described() {
     same_members("Job", &job);
     same_members("JobError", &job["error"]);
     same_members("JobUrls", &job["urls"]);
+    let foxes = serde_json::json!({"input": {"prompt": "a fox"}, "count": 1});
+    let next = || user.ask(Method::POST, "/v1/frames/next").json(&foxes).send();
+    next().await.unwrap();
+    let lease = worker.claim().await;
+    worker.complete(&lease, b"png").await;
+    let next: Value = next().await.unwrap().json().await.unwrap();
+    same_members("NextFrames", &next);
+    same_members("ReadyFrame", &next["frames"][0]);
     same_members("JobPage", &user.get("/v1/jobs", 200).await);
     same_members("ActiveJobs", &user.get("/v1/jobs?active=1", 200).await);
     let problem = user.submit(&serde_json::json!({}), 422).await;

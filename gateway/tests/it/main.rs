@@ -11,6 +11,7 @@ mod http_models;
 mod http_jobs;
 /// What is shown where there is no frame, and deleting.
 mod http_fallback;
+mod http_frames;
 /// Who may see what.
 mod http_sessions;
 /// The frames' bytes.

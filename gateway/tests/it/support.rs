@@ -8,15 +8,15 @@ use std::time::Duration;
 use framewire_gateway::app::{App, AppError};
 use framewire_shared::domain::artifact::Slot;
 use framewire_shared::domain::{
-    Artifact, ArtifactId, Cell, ErrorCode, Failure, JobId, MediaType, Pool, SessionId, State,
-    WorkerId,
+    Artifact, ArtifactId, CatalogueId, Cell, ErrorCode, Failure, JobId, MediaType, Pool, SessionId,
+    State, WorkerId,
 };
 use framewire_shared::service::settings::Settings;
 use framewire_shared::service::shutdown::Shutdown;
 use framewire_shared::store::Store;
 use framewire_shared::store::blobs::Blobs;
 use framewire_shared::store::codec::Claim;
-use framewire_shared::store::queue::Lease;
+use framewire_shared::store::queue::{Lease, Made};
 use framewire_shared::store::window::Popper;
 use framewire_shared::testing::RedisServer;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
@@ -241,6 +241,15 @@ impl<'a> Worker<'a> {
 
     /// Stores and announces frame 0 with these bytes, and completes the job.
     pub(crate) async fn complete(&self, lease: &Lease, bytes: &[u8]) -> ArtifactId {
+        self.complete_as(lease, bytes, false).await
+    }
+
+    /// The same, and publishes the frame.
+    pub(crate) async fn publish(&self, lease: &Lease, bytes: &[u8]) -> ArtifactId {
+        self.complete_as(lease, bytes, true).await
+    }
+
+    async fn complete_as(&self, lease: &Lease, bytes: &[u8], publish: bool) -> ArtifactId {
         let store = &self.gateway.store;
         store.advance(lease, State::Generating).await.unwrap();
         store.advance(lease, State::Uploading).await.unwrap();
@@ -261,8 +270,20 @@ impl<'a> Worker<'a> {
             sha256: "00".into(),
             seed: 1,
         };
+        let published = CatalogueId::of(&id).filter(|_| publish);
+        if let Some(as_) = &published {
+            self.gateway.blobs.publish(&id, as_).await.unwrap();
+        }
         let ms = Duration::from_millis(1);
-        store.complete(lease, &[artifact], ms, ms).await.unwrap();
+        let made = Made {
+            frames: &[artifact],
+            announced: false,
+            missing: &[],
+            published: published.as_ref(),
+            generate: ms,
+            upload: ms,
+        };
+        store.complete_with(lease, &made).await.unwrap();
         id
     }
 

@@ -13,9 +13,9 @@ end
 local function row(id)
   local fields = redis.call('HGETALL', root .. 'job:' .. id)
   if #fields == 0 then return nil end
-  local j, ahead, wait, kind, url = load(id, 'model', 'artifacts'), nil, 'null', '', ''
+  local j, ahead, wait, kind, url = load(id, 'model', 'artifacts', 'catalogue'), nil, 'null', '', ''
   if j.state == 'queued' then ahead, wait = outlook(j, known_load(j.pool)) end
-  if not j[12] then kind, url = fallback_of(j.session, j[11]) end
+  if not j[12] then kind, url = fallback_of(j.session, j[11], j[13]) end
   for i, word in ipairs({ahead or '', wait, kind, url, 'id', id}) do
     table.insert(fields, i, word)
   end

@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::failure::{ErrorCode, Failure};
 use super::id::{IdError, JobId};
 use super::lease::Fence;
 
@@ -140,6 +141,32 @@ pub struct Artifact {
     pub sha256: String,
     /// What it was drawn from.
     pub seed: u64,
+}
+
+/// A frame that a completed job does without: it failed, and others of the job did not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// Position that it would have among the job's frames, from 0.
+    pub index: u32,
+    /// Why it was not made.
+    pub error: FrameError,
+}
+
+/// Why a single frame was not made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameError {
+    /// What would have to change.
+    pub code: ErrorCode,
+    /// What the user may read.
+    pub message: String,
+}
+
+impl Missing {
+    /// Names a frame and what its user may know of its failure.
+    pub fn new(index: u32, failure: &Failure) -> Self {
+        let error = FrameError { code: failure.code, message: failure.message.clone() };
+        Self { index, error }
+    }
 }
 
 /// The newest look at a frame that is not finished.

@@ -117,6 +117,8 @@ pub enum Fault {
     Garbage,
     /// Takes a long time over the last bytes.
     SlowBody,
+    /// Can't draw one frame: the second, or the only one.
+    OneFrame,
 }
 
 /// One field that can't be accepted.

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::artifact::{Artifact, Preview};
+use super::artifact::{Artifact, Missing, Preview};
 use super::failure::ErrorCode;
 use super::id::{IdError, JobId, Pool, SessionId};
 use super::lease::Fence;
@@ -25,7 +25,7 @@ pub enum State {
     Generating,
     /// Its frames are being checked and stored.
     Uploading,
-    /// All frames are stored.
+    /// Its frames are stored, all or those that could be made.
     Completed,
     /// It failed for good.
     Failed,
@@ -83,7 +83,7 @@ pub enum Verb {
     Generate,
     /// Its worker stores the frames.
     Upload,
-    /// Its worker has stored them all.
+    /// Its worker has stored them all, or those that could be made.
     Complete,
     /// Its attempt failed and another will follow.
     FailForNow,
@@ -217,6 +217,8 @@ pub struct Job {
     pub preview: Option<Preview>,
     /// Frames stored so far by the attempt that counts.
     pub artifacts: Vec<Artifact>,
+    /// Frames that it was completed without.
+    pub missing: Vec<Missing>,
     /// State in which it failed.
     pub failure_stage: Option<State>,
     /// Why it failed.
@@ -284,6 +286,9 @@ impl Job {
             preview: json(fields, "preview").map_err(json_faulty("preview"))?,
             artifacts: json::<Vec<Artifact>>(fields, "artifacts")
                 .map_err(json_faulty("artifacts"))?
+                .unwrap_or_default(),
+            missing: json::<Vec<Missing>>(fields, "missing")
+                .map_err(json_faulty("missing"))?
                 .unwrap_or_default(),
             failure_stage: maybe("failure_stage").as_deref().and_then(State::from_word),
             error_code: maybe("error_code").as_deref().map(ErrorCode::from_word),

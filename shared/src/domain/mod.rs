@@ -1,6 +1,6 @@
 //! The nouns of Framewire, without I/O.
 //!
-//! Everything here is plain data and pure functions over std, serde and uuid. No clock, no
+//! Everything here is plain data and pure functions over std, serde, uuid and sha2. No clock, no
 //! environment, no Redis: time comes in as an argument, randomness as an id made elsewhere.
 //! The one table of transitions lives in [`job`]; the Lua scripts execute the same table, and the
 //! model test checks that the two agree.
@@ -25,14 +25,17 @@ pub mod failure;
 pub mod guard;
 // A frame's stored form.
 pub mod artifact;
+// A frame that stands in for those of other sessions.
+pub mod catalogue;
 // What to show where there is no frame.
 pub mod fallback;
 // What subscribers are told, and their position in it.
 pub mod event;
 
 pub use ability::{Abilities, Sizes};
-pub use artifact::{Artifact, ArtifactId, MediaType, Preview};
+pub use artifact::{Artifact, ArtifactId, FrameError, MediaType, Missing, Preview};
 pub use attempt::RetryPolicy;
+pub use catalogue::CatalogueId;
 pub use event::{Cursor, Event, EventKind};
 pub use failure::{ErrorCode, Failure, FailureKind, Origin, Resend};
 pub use fallback::{Fallback, FallbackKind};

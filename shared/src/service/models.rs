@@ -43,6 +43,9 @@ pub struct ModelSettings {
     pub routes: Vec<Route>,
     /// Whether it is meant by requests that name none.
     pub default: bool,
+    /// Whether its newest frame may stand in for those of any session: pictures that users made are
+    /// published.
+    pub catalogue: bool,
     /// What all of its routes can do.
     #[serde(skip)]
     pub abilities: Abilities,
@@ -55,6 +58,7 @@ impl Default for ModelSettings {
             provider: None,
             routes: Vec::new(),
             default: false,
+            catalogue: false,
             abilities: Abilities::default(),
         }
     }

@@ -4,7 +4,7 @@
 //! is its artifact's name under a folder of its job, so one job's blobs are found and removed
 //! together; the name carries the fence, so two attempts never write the same blob. Blobs are
 //! written before the event that refers to them, and removed by age after the job's retention, or
-//! with the job when its owner deletes it.
+//! with the job when its owner deletes it; so is what was published of the job.
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
@@ -16,7 +16,10 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, local::LocalFileSystem};
 
 use super::StoreError;
-use crate::domain::{ArtifactId, JobId};
+use crate::domain::{ArtifactId, CatalogueId, JobId};
+
+/// Folder of published frames, beside the folders of jobs.
+const CATALOGUE: &str = "catalogue";
 
 /// The artifact store. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -32,6 +35,10 @@ impl From<object_store::Error> for StoreError {
 
 fn path(id: &ArtifactId) -> Path {
     Path::from_iter([id.job.as_str(), &id.to_string()])
+}
+
+fn path_published(id: &CatalogueId) -> Path {
+    Path::from_iter([CATALOGUE, id.job_digest(), &id.to_string()])
 }
 
 impl Blobs {
@@ -78,11 +85,32 @@ impl Blobs {
         }
     }
 
-    /// Removes all blobs of a job; gives how many. Called again, it removes what was left.
+    /// Gives a stored frame a second name, under which anybody may have it; a file system stores it
+    /// once.
+    pub async fn publish(&self, id: &ArtifactId, as_: &CatalogueId) -> Result<(), StoreError> {
+        Ok(self.objects.copy(&path(id), &path_published(as_)).await?)
+    }
+
+    /// Reads a published frame; `None` if it is not there (any more).
+    pub async fn read_published(&self, id: &CatalogueId) -> Result<Option<Bytes>, StoreError> {
+        match self.objects.get(&path_published(id)).await {
+            Ok(found) => Ok(Some(found.bytes().await?)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes all blobs of a job, the published ones too; gives how many. Called again, it removes
+    /// what was left.
     pub async fn remove_job(&self, job: &JobId) -> Result<usize, StoreError> {
-        let all = self.objects.list(Some(&Path::from(job.as_str()))).map_ok(|meta| meta.location);
-        let removed: Vec<Path> = self.objects.delete_stream(all.boxed()).try_collect().await?;
-        Ok(removed.len())
+        let published = Path::from_iter([CATALOGUE, &CatalogueId::digest(job)]);
+        let mut count = 0;
+        for folder in [published, Path::from(job.as_str())] {
+            let all = self.objects.list(Some(&folder)).map_ok(|meta| meta.location);
+            let removed: Vec<Path> = self.objects.delete_stream(all.boxed()).try_collect().await?;
+            count += removed.len();
+        }
+        Ok(count)
     }
 
     /// Removes blobs last written more than `age` before `now`; gives how many.

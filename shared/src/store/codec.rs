@@ -84,12 +84,12 @@ pub(super) fn maybe(text: &str) -> Result<Option<u64>, StoreError> {
     if text.is_empty() || text == "null" { Ok(None) } else { number(text).map(Some) }
 }
 
-fn fallback(kind: &str, url: &str) -> Result<Fallback, StoreError> {
+pub(super) fn fallback(kind: &str, url: &str) -> Result<Fallback, StoreError> {
     Fallback::from_words(kind, url)
         .ok_or_else(|| StoreError::Garbled(format!("{kind:?} {url:?} in place of a fallback")))
 }
 
-fn job_id(text: &str) -> Result<JobId, StoreError> {
+pub(super) fn job_id(text: &str) -> Result<JobId, StoreError> {
     text.parse().map_err(|error| StoreError::Garbled(format!("{error}")))
 }
 
@@ -121,6 +121,8 @@ pub enum Submitted {
     Replayed(JobId),
     /// Another request was accepted before under this key.
     KeyReused(JobId, Fallback),
+    /// Another job was put on its shelf since that was read.
+    ShelfMoved,
     /// The session has as many unfinished jobs as it may.
     SessionFull(Full),
     /// The pool has as many waiting jobs as it may.
@@ -157,6 +159,7 @@ impl Submitted {
             },
             ["replayed", job] => Self::Replayed(job_id(job)?),
             ["key_reused", job, kind, url] => Self::KeyReused(job_id(job)?, fallback(kind, url)?),
+            ["shelf_moved"] => Self::ShelfMoved,
             ["session_full", full @ ..] => Self::SessionFull(Full::parse(full)?),
             ["queue_full", full @ ..] => Self::QueueFull(Full::parse(full)?),
         }))
@@ -419,7 +422,7 @@ impl Deleted {
 }
 
 /// Answers of `sweep.lua`: what one pass has mended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Swept {
     /// Retries whose delay was over.
     pub due: u32,
@@ -431,6 +434,35 @@ pub struct Swept {
     pub offered_again: u32,
     /// Workers not heard of any more.
     pub workers_gone: u32,
+    /// Jobs among those that failed for good.
+    pub dead: Vec<(JobId, Died)>,
+}
+
+/// Why a sweep ended a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Died {
+    /// Too many workers in a row were lost while working on it.
+    WorkersLost,
+    /// Nobody started it in time.
+    NotStarted,
+}
+
+impl Died {
+    /// Gives the word used in replies and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WorkersLost => "workers_lost",
+            Self::NotStarted => "not_started",
+        }
+    }
+
+    fn parse(pair: &[&str]) -> Result<(JobId, Self), StoreError> {
+        match pair {
+            [job, "workers_lost"] => Ok((job_id(job)?, Self::WorkersLost)),
+            [job, "not_started"] => Ok((job_id(job)?, Self::NotStarted)),
+            other => Err(StoreError::Garbled(format!("{other:?} in place of a dead letter"))),
+        }
+    }
 }
 
 impl Swept {
@@ -438,12 +470,13 @@ impl Swept {
     pub(super) fn parse(reply: Reply) -> Result<Option<Self>, StoreError> {
         Ok(match_words!(reply, {
             ["throttled"] => None,
-            ["swept", due, lapsed, expired, offered, gone] => Some(Self {
+            ["swept", due, lapsed, expired, offered, gone, dead @ ..] => Some(Self {
                 due: number(due)?,
                 lapsed: number(lapsed)?,
                 expired: number(expired)?,
                 offered_again: number(offered)?,
                 workers_gone: number(gone)?,
+                dead: dead.chunks(2).map(Died::parse).collect::<Result<_, _>>()?,
             }),
         }))
     }

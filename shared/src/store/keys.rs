@@ -25,6 +25,8 @@
 //! | `active:<session>` | zset | unfinished jobs: job → submitted at | submit, ends | `session_max` |
 //! | `jobs:<session>` | list | all jobs still listed, newest first | submit, purge, delete | `listed_max`, 7 days |
 //! | `last:<session>` | hash | the newest frame by model: model → `<expires at> <url>`; its blob outlives that moment | complete, delete | models, retention |
+//! | `catalogue` | hash | the newest frame of each model that publishes: model → `<expires at> <url> <job>`; its blob outlives that moment | complete, delete | models, retention |
+//! | `shelf:<session>:<digest of the request>` | hash | frames ordered ahead and not seen yet: job → its place; `made` (jobs ever put there) | submit, next | 16 jobs, retention |
 //! | `dead` | zset | dead letters: failed job → failed at | fail, sweep, retry, purge, delete | `dead_max`, retention |
 //! | `idem:<session>:<key>` | string | `<job id> <digest of the request>` | submit, purge, delete | 24 h |
 //! | `stream:<session>` | list | the newest events, two lines of text each | every transition | 256 to 288, 15 min |
@@ -47,7 +49,7 @@ use crate::domain::{Cell, Pool, Priority, SessionId};
 pub const PREFIX: &str = "fw:";
 
 /// Types of the keys above, by the first word after the cell's root; for tests and the doctor.
-pub const TYPES: [(&str, &str); 29] = [
+pub const TYPES: [(&str, &str); 31] = [
     ("config", "hash"),
     ("pools", "set"),
     ("pool", "hash"),
@@ -66,6 +68,8 @@ pub const TYPES: [(&str, &str); 29] = [
     ("active", "zset"),
     ("jobs", "list"),
     ("last", "hash"),
+    ("catalogue", "hash"),
+    ("shelf", "hash"),
     ("dead", "zset"),
     ("idem", "string"),
     ("stream", "list"),

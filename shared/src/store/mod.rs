@@ -20,6 +20,8 @@ mod script;
 pub mod codec;
 // One method per transition.
 pub mod queue;
+// What a session has had made ahead of its needs.
+pub mod shelf;
 // The dispatch window: BZPOPMIN on a connection of its own.
 pub mod window;
 // Heartbeats and the sweep.

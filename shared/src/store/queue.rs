@@ -12,10 +12,11 @@ use super::codec::{
     self, Cancel, Claim, Completed, Deleted, Failed, JobRow, Noted, Released, Renewal, Reply,
     Retried, Submitted,
 };
+use super::shelf::Place;
 use super::{Store, StoreError, keys};
 use crate::domain::{
-    Artifact, Cell, Failure, Fallback, Fence, JobId, Pool, Preview, Priority, Progress, SessionId,
-    State, Tenant, WorkerId,
+    Artifact, CatalogueId, Cell, Failure, Fallback, Fence, JobId, Missing, Pool, Preview, Priority,
+    Progress, SessionId, State, Tenant, WorkerId,
 };
 
 /// How long a session's list of jobs outlives its last submission, in seconds.
@@ -42,8 +43,29 @@ pub struct Submission<'a> {
     pub metadata: &'a str,
     /// Longest wait for a start; for ever when `None`.
     pub start_within: Option<Duration>,
+    /// Whether its frames may stand in for those of other sessions, and theirs for its own.
+    pub catalogue: bool,
+    /// Its place on a shelf of its session, where it is made ahead.
+    pub shelf: Option<Place<'a>>,
     /// Key under which the same request is accepted once, and the request's digest.
     pub idempotency: Option<(&'a str, &'a str)>,
+}
+
+/// What an attempt has made of its job.
+#[derive(Debug, Clone)]
+pub struct Made<'a> {
+    /// Those that are stored, in order of their index; at least one.
+    pub frames: &'a [Artifact],
+    /// Whether the last of them has been announced, as all others have.
+    pub announced: bool,
+    /// Those that could not be made, in order of their index.
+    pub missing: &'a [Missing],
+    /// The name under which the last was published, where it was.
+    pub published: Option<&'a CatalogueId>,
+    /// Time in the provider.
+    pub generate: Duration,
+    /// Time storing the last.
+    pub upload: Duration,
 }
 
 /// A lease, as every write of a running attempt names it.
@@ -66,31 +88,39 @@ impl Store {
     pub async fn submit(&self, new: &Submission<'_>) -> Result<Submitted, StoreError> {
         let options = &self.shared.queue;
         let (key, digest) = new.idempotency.unwrap_or_default();
-        let (reply, kept) = self
-            .run_kept(
-                &self.shared.scripts.submit,
-                new.session.cell(),
-                &[
-                    new.id.as_str(),
-                    new.session.as_str(),
-                    new.pool.as_str(),
-                    new.model,
-                    new.priority.as_str(),
-                    new.input,
-                    if new.metadata == "{}" { "" } else { new.metadata },
-                    &options.attempts.to_string(),
-                    &new.start_within.map(ms).unwrap_or_default(),
-                    key,
-                    digest,
-                    &ms(options.idempotency),
-                    &options.queue_max.to_string(),
-                    &options.session_max.to_string(),
-                    &options.listed_max.to_string(),
-                    &JOBS_LIST_S.to_string(),
-                    new.tenant.filter(|its| **its != Tenant::public()).map_or("", Tenant::as_str),
-                ],
-            )
-            .await?;
+        let [attempts, queue_max, session_max, listed_max] =
+            [options.attempts, options.queue_max, options.session_max, options.listed_max]
+                .map(|number| number.to_string());
+        let (start_within, idempotency) =
+            (new.start_within.map(ms).unwrap_or_default(), ms(options.idempotency));
+        let listed_s = JOBS_LIST_S.to_string();
+        let mut arguments = vec![
+            new.id.as_str(),
+            new.session.as_str(),
+            new.pool.as_str(),
+            new.model,
+            new.priority.as_str(),
+            new.input,
+            if new.metadata == "{}" { "" } else { new.metadata },
+            &attempts,
+            &start_within,
+            key,
+            digest,
+            &idempotency,
+            &queue_max,
+            &session_max,
+            &listed_max,
+            &listed_s,
+            new.tenant.filter(|its| **its != Tenant::public()).map_or("", Tenant::as_str),
+            if new.catalogue { "1" } else { "" },
+        ];
+        // Whoever makes nothing ahead sends nothing more.
+        let place = new.shelf.map(|its| (its.digest, its.made.to_string(), ms(options.retention)));
+        if let Some((digest, made, lifetime)) = &place {
+            arguments.extend([*digest, made, lifetime]);
+        }
+        let submit = &self.shared.scripts.submit;
+        let (reply, kept) = self.run_kept(submit, new.session.cell(), &arguments).await?;
         // It is there, and may be forgotten in a fail-over: what was not promised can't be broken.
         kept.map_err(|error| StoreError::Unavailable(error.into()))?;
         Submitted::parse(reply)
@@ -157,11 +187,8 @@ impl Store {
         Noted::parse(self.paid(&self.shared.scripts.checkpoint, lease, &[handle]).await?)
     }
 
-    /// Ends a job whose frames are all stored, and tells of the last one.
-    ///
-    /// `frames` holds all of this attempt, in order of their index; all but the last are announced.
-    /// With `redis.replicas` it waits for them, because a fail-over that forgets it has the frames
-    /// drawn and paid for again; but too few of them are only a warning: it has happened.
+    /// Ends a job whose frames are all stored; all but the last are announced. See
+    /// [`Store::complete_with`].
     pub async fn complete(
         &self,
         lease: &Lease,
@@ -169,10 +196,29 @@ impl Store {
         generate: Duration,
         upload: Duration,
     ) -> Result<Completed, StoreError> {
+        let (missing, published) = (&[][..], None);
+        let made = Made { frames, announced: false, missing, published, generate, upload };
+        self.complete_with(lease, &made).await
+    }
+
+    /// Ends a job with the frames that could be made, and tells of the last one if that is left to
+    /// be told.
+    ///
+    /// With `redis.replicas` it waits for them, because a fail-over that forgets it has the frames
+    /// drawn and paid for again; but too few of them are only a warning: it has happened.
+    pub async fn complete_with(
+        &self,
+        lease: &Lease,
+        made: &Made<'_>,
+    ) -> Result<Completed, StoreError> {
+        let [generate, upload] = [made.generate, made.upload].map(ms);
         let retention = ms(self.shared.queue.retention);
-        let (all, last) = (json(frames), frame_event(frames)?);
-        let url = frames.last().map_or("", |frame| &frame.url);
-        let arguments = [&*ms(generate), &*ms(upload), &*retention, &*all, &*last, url];
+        let (all, missing) = (json(made.frames), json(made.missing));
+        let last = if made.announced { String::new() } else { frame_event(made.frames)? };
+        let url = made.frames.last().map_or("", |frame| &frame.url);
+        let published = made.published.map(CatalogueId::url).unwrap_or_default();
+        let arguments =
+            [&*generate, &*upload, &*retention, &*all, &*last, url, &*missing, &*published];
         Completed::parse(self.paid(&self.shared.scripts.complete, lease, &arguments).await?)
     }
 
@@ -232,9 +278,15 @@ impl Store {
         Deleted::parse(self.run(&self.shared.scripts.delete, job.cell(), &arguments).await?)
     }
 
-    /// Reads what to show a session in place of a frame of this model.
-    pub async fn fallback(&self, session: &SessionId, model: &str) -> Result<Fallback, StoreError> {
-        let arguments = [session.as_str(), model];
+    /// Reads what to show a session in place of a frame of this model; `catalogue` as in
+    /// [`Submission::catalogue`].
+    pub async fn fallback(
+        &self,
+        session: &SessionId,
+        model: &str,
+        catalogue: bool,
+    ) -> Result<Fallback, StoreError> {
+        let arguments = [session.as_str(), model, if catalogue { "1" } else { "" }];
         let reply = self.run(&self.shared.scripts.fallback, session.cell(), &arguments).await?;
         codec::fallback_alone(reply)
     }

@@ -75,6 +75,7 @@ scripts!(
     guard_load,
     guard_swap,
     show,
+    next,
     snapshot,
     positions,
     replay,

@@ -26,6 +26,8 @@ pub fn submission<'a>(
         input,
         metadata: "{}",
         start_within: None,
+        catalogue: false,
+        shelf: None,
         idempotency: None,
     }
 }

@@ -81,8 +81,8 @@ async fn the_last_frame_of_a_session_and_model_stands_in_for_those_alone() {
     assert_eq!(accepted(&world, &mine, "builtin").await, last);
     assert_eq!(accepted(&world, &mine, "another").await, Fallback::shipped());
     assert_eq!(accepted(&world, &other, "builtin").await, Fallback::shipped());
-    assert_eq!(world.store.fallback(&mine, "builtin").await.unwrap(), last);
-    assert_eq!(world.store.fallback(&mine, "another").await.unwrap(), Fallback::shipped());
+    assert_eq!(world.store.fallback(&mine, "builtin", false).await.unwrap(), last);
+    assert_eq!(world.store.fallback(&mine, "another", false).await.unwrap(), Fallback::shipped());
     let snapshot = world.store.snapshot(&mine).await.unwrap();
     let rows: Vec<_> = snapshot.jobs.into_iter().map(|row| row.fallback.unwrap()).collect();
     assert_eq!(rows, [Fallback::shipped(), last]);
@@ -110,7 +110,7 @@ async fn a_last_frame_is_not_told_of_when_it_may_be_gone_before_it_is_fetched() 
     world.at(RETENTION_MS - MARGIN_MS + 1);
     assert_eq!(shown(&world, &waiting).await, Some(Fallback::shipped()));
     assert_eq!(accepted(&world, &mine, "builtin").await, Fallback::shipped());
-    assert_eq!(world.store.fallback(&mine, "builtin").await.unwrap(), Fallback::shipped());
+    assert_eq!(world.store.fallback(&mine, "builtin", false).await.unwrap(), Fallback::shipped());
     world.store.cancel(&waiting, "user").await.unwrap();
     assert_eq!(told(&world, &mine, "cancelled").await, json!(Fallback::shipped()));
 }
@@ -223,11 +223,11 @@ async fn a_deleted_job_leaves_nothing_and_is_not_the_last_any_more() {
     let mine = session();
     completed(&world, &mine).await;
     let (job, last) = completed(&world, &mine).await;
-    assert_eq!(world.store.fallback(&mine, "builtin").await.unwrap(), last);
+    assert_eq!(world.store.fallback(&mine, "builtin", false).await.unwrap(), last);
     assert_eq!(world.store.delete(&job, &session()).await.unwrap(), Deleted::Missing);
     assert_eq!(world.store.delete(&job, &mine).await.unwrap(), Deleted::Deleted);
     assert_eq!(world.store.delete(&job, &mine).await.unwrap(), Deleted::Missing);
-    assert_eq!(world.store.fallback(&mine, "builtin").await.unwrap(), Fallback::shipped());
+    assert_eq!(world.store.fallback(&mine, "builtin", false).await.unwrap(), Fallback::shipped());
     assert_eq!(world.store.job(&job).await.unwrap(), None);
     let left = world.redis_cli(&["KEYS", &format!("*{job}*")]);
     assert_eq!(left, "");
@@ -237,7 +237,7 @@ async fn a_deleted_job_leaves_nothing_and_is_not_the_last_any_more() {
     let (_, newest) = completed(&world, &mine).await;
     let older = world.store.jobs(&mine, None, 10).await.unwrap().0[1].job.id.clone();
     assert_eq!(world.store.delete(&older, &mine).await.unwrap(), Deleted::Deleted);
-    assert_eq!(world.store.fallback(&mine, "builtin").await.unwrap(), newest);
+    assert_eq!(world.store.fallback(&mine, "builtin", false).await.unwrap(), newest);
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@ mod caps;
 mod survey;
 mod watch;
 mod fallback;
+mod catalogue;
+mod shelf;
 mod idempotency;
 mod stream;
 mod sessions;

@@ -25,10 +25,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::duty::{plain_prompt, refuse_impossible, seed_of, tell, until_stopped};
+use super::duty::{outcome, plain_prompt, refuse_impossible, seed_of, tell, until_stopped};
 use super::http::{Answer, Http, Misconfigured, TEXT_BYTES_MAX};
 use super::verdict::{Told, Verdict, words_of};
-use super::{Call, Provider, Source, Update, Updates, convert};
+use super::{Call, Picture, Provider, Source, Update, Updates, convert};
 
 /// How often the server is asked how far it is.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -105,7 +105,8 @@ impl Automatic1111 {
                 unfinished.disarm();
             }
             let answer = answer?;
-            self.take(&answer, &frame, updates).await?;
+            let drawn = self.take(&answer, &frame).await;
+            tell(updates, outcome(&call.input, index, drawn)?).await;
         }
         Ok(())
     }
@@ -175,12 +176,8 @@ impl Automatic1111 {
         }
     }
 
-    async fn take(
-        &self,
-        answer: &Answer,
-        frame: &Frame<'_>,
-        updates: &Updates,
-    ) -> Result<(), Failure> {
+    /// Takes a frame and its seed out of an answer.
+    async fn take(&self, answer: &Answer, frame: &Frame<'_>) -> Result<(u64, Picture), Failure> {
         if !answer.is_success() {
             return Err(self.refusal(answer));
         }
@@ -194,8 +191,7 @@ impl Automatic1111 {
         let input = &frame.call.input;
         let picture = convert::frame(convert::from_base64(image)?, input.output_format).await?;
         let seed = drawn.seed().unwrap_or(seed_of(input, frame.index));
-        tell(updates, Update::Frame { index: frame.index, seed, picture }).await;
-        Ok(())
+        Ok((seed, picture))
     }
 
     /// Makes the failure of an answer that is one. Bodies are FastAPI's, the server's own, or those

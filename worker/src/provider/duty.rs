@@ -4,9 +4,9 @@
 
 use std::borrow::Cow;
 
-use framewire_shared::domain::{Abilities, ErrorCode, Failure, FrameInput};
+use framewire_shared::domain::{Abilities, ErrorCode, Failure, FrameInput, Resend};
 
-use super::{Call, Update, Updates};
+use super::{Call, Picture, Update, Updates};
 
 /// Refuses what the model can't do, should anybody have let it through.
 pub(super) fn refuse_impossible(abilities: &Abilities, call: &Call) -> Result<(), Failure> {
@@ -47,6 +47,34 @@ pub(super) fn plain_prompt(prompt: &str) -> Cow<'_, str> {
 /// Gives the seed of one frame.
 pub(super) fn seed_of(input: &FrameInput, index: u32) -> u64 {
     input.seed.unwrap_or_default().wrapping_add(index.into())
+}
+
+/// Makes the update that tells what came of one frame: it was made, or it failed and that says
+/// nothing of the call's others.
+///
+/// Errors: the failure is the call's: the next frame would meet it too, or there is no other.
+pub(super) fn outcome(
+    input: &FrameInput,
+    index: u32,
+    drawn: Result<(u64, Picture), Failure>,
+) -> Result<Update, Failure> {
+    match drawn {
+        Ok((seed, picture)) => Ok(Update::Frame { index, seed, picture }),
+        Err(failure) if input.n > 1 && is_of_one_frame(&failure) => {
+            Ok(Update::FrameFailed { index, failure })
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Tells whether the service was there and well, and this one picture was refused, lost or spoilt.
+fn is_of_one_frame(failure: &Failure) -> bool {
+    match failure.code {
+        ErrorCode::Permanent | ErrorCode::Unknown => true,
+        // Nothing was made because it was down; else something was, and went wrong.
+        ErrorCode::Temporary => failure.resend != Resend::Freely,
+        ErrorCode::RateLimit | ErrorCode::AuthError | ErrorCode::Timeout => false,
+    }
 }
 
 /// Yields an update. When nobody listens any more our future is about to be dropped.

@@ -3,8 +3,8 @@
 //! An adapter gets a typed [`Call`] and a channel for its [`Update`]s and never sees the store: it
 //! can't write a job, publish an event or keep a file. The runner turns updates into transitions
 //! and artifacts. Every adapter keeps three rules: it stops within a second when the call's token
-//! is cancelled or its future is dropped, it yields every frame exactly once and in order, and it
-//! classifies its own failures, because only it knows what the service's answers mean.
+//! is cancelled or its future is dropped, it yields every frame exactly once and in order, as made or
+//! as failed, and it classifies its own failures, because only it knows what the service's answers mean.
 
 // Draws real pictures from prompt and seed; no network, no key.
 pub mod builtin;
@@ -102,6 +102,13 @@ pub enum Update {
         /// The picture.
         picture: Picture,
     },
+    /// A frame that can't be made, while others of the call may be.
+    FrameFailed {
+        /// Which frame, from 0.
+        index: u32,
+        /// Why.
+        failure: Failure,
+    },
     /// The provider's handle of the running generation.
     Checkpoint(String),
 }
@@ -130,7 +137,7 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Makes the frames of one call.
     ///
-    /// Returns after the last frame was yielded. Errors are classified; a stop is answered by
-    /// returning soon, with whatever result.
+    /// Returns after the last frame was yielded. Errors are classified, and are the call's: what is
+    /// one frame's alone is yielded. A stop is answered by returning soon, with whatever result.
     fn generate(&self, call: Call, updates: Updates) -> BoxFuture<'_, Result<(), Failure>>;
 }

@@ -21,7 +21,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::duty::{plain_prompt, refuse_impossible, seed_of, tell, until_stopped};
+use super::duty::{outcome, plain_prompt, refuse_impossible, seed_of, tell, until_stopped};
 use super::fetch::{FetchOptions, Fetcher};
 use super::http::{Answer, Http, Misconfigured, TEXT_BYTES_MAX};
 use super::verdict::{Told, Verdict, verdict_of, wait_in_words};
@@ -176,25 +176,34 @@ impl OpenAi {
             return Err(self.http.nonsense(answer, "not what an answer looks like"));
         };
         images.usage.unwrap_or_default().log(&call.id);
-        if images.data.len() != call.input.n as usize {
+        // Fewer than were asked for are taken; the runner names those that are missing.
+        if images.data.is_empty() || images.data.len() > call.input.n as usize {
             let what = format!("{} pictures instead of {}", images.data.len(), call.input.n);
             return Err(self
                 .http
                 .failure(Verdict::Nonsense, Told { message: what, ..answer.told() }));
         }
         for (image, index) in images.data.iter().zip(0..) {
-            let bytes = match (&image.b64_json, &image.url) {
-                (Some(text), _) => convert::from_base64(text)?,
-                (None, Some(url)) => self.fetcher.bytes(url).await?,
-                (None, None) => {
-                    return Err(self.http.nonsense(answer, "a picture without bytes"));
-                }
-            };
-            let picture = convert::frame(bytes, call.input.output_format).await?;
-            tell(updates, Update::Frame { index, seed: seed_of(&call.input, index), picture })
-                .await;
+            let picture = self.picture(answer, image, call).await;
+            let drawn = picture.map(|picture| (seed_of(&call.input, index), picture));
+            tell(updates, outcome(&call.input, index, drawn)?).await;
         }
         Ok(())
+    }
+
+    /// Takes one frame of an answer.
+    async fn picture(
+        &self,
+        answer: &Answer,
+        image: &Image,
+        call: &Call,
+    ) -> Result<Picture, Failure> {
+        let bytes = match (&image.b64_json, &image.url) {
+            (Some(text), _) => convert::from_base64(text)?,
+            (None, Some(url)) => self.fetcher.bytes(url).await?,
+            (None, None) => return Err(self.http.nonsense(answer, "a picture without bytes")),
+        };
+        convert::frame(bytes, call.input.output_format).await
     }
 
     /// Follows a stream to its finished frame.

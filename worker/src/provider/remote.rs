@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::duty::{refuse_impossible, seed_of, tell};
+use super::duty::{outcome, refuse_impossible, seed_of, tell};
 use super::fetch::Fetcher;
 use super::verdict::Verdict;
 use super::written::{Filling, Written};
@@ -132,18 +132,9 @@ pub(super) async fn draw<R: Remote>(
             look = running.wait(call, index, updates).await?;
         }
         running.finished = index + 1;
-        let (address, seed) = match look {
-            Look::Done { address, seed } => (address, seed),
-            Look::Failed(failure) => return Err(failure),
-            Look::Gone | Look::Pending(_) => {
-                return Err(Verdict::Down.failure().detail("the generation has vanished"));
-            }
-        };
-        let bytes = running.remote.fetcher().bytes(&address).await?;
-        let picture = convert::frame(bytes, call.input.output_format).await?;
         let index = index as u32;
-        let seed = seed.unwrap_or_else(|| folded(seed_of(&call.input, index)));
-        tell(updates, Update::Frame { index, seed, picture }).await;
+        let drawn = running.take(call, index, look).await;
+        tell(updates, outcome(&call.input, index, drawn)?).await;
     }
     Ok(())
 }
@@ -186,6 +177,20 @@ impl<R: Remote> Running<R> {
             None => None,
         };
         Ok((Some(image), mask))
+    }
+
+    /// Takes a frame and its seed out of a generation that is no longer pending.
+    async fn take(&self, call: &Call, index: u32, look: Look) -> Result<(u64, Picture), Failure> {
+        let (address, seed) = match look {
+            Look::Done { address, seed } => (address, seed),
+            Look::Failed(failure) => return Err(failure),
+            Look::Gone | Look::Pending(_) => {
+                return Err(Verdict::Down.failure().detail("the generation has vanished"));
+            }
+        };
+        let bytes = self.remote.fetcher().bytes(&address).await?;
+        let picture = convert::frame(bytes, call.input.output_format).await?;
+        Ok((seed.unwrap_or_else(|| folded(seed_of(&call.input, index))), picture))
     }
 
     /// Looks at a generation until it is no longer pending.

@@ -34,8 +34,8 @@ impl Sweeper {
                 continue;
             };
             if let Some(swept) = self.store.sweep(self.cell, &pool).await? {
-                self.metrics.swept(pool.as_str(), swept);
-                report(self.cell, &pool, swept);
+                self.metrics.swept(pool.as_str(), &swept);
+                report(self.cell, &pool, &swept);
             }
         }
         Ok(())
@@ -49,8 +49,11 @@ impl Sweeper {
 }
 
 /// Logs what an operator would want to know of.
-fn report(cell: Cell, pool: &Pool, swept: Swept) {
-    let Swept { lapsed, expired, offered_again, workers_gone, .. } = swept;
+fn report(cell: Cell, pool: &Pool, swept: &Swept) {
+    let Swept { lapsed, expired, offered_again, workers_gone, dead, .. } = swept;
+    for (job, died) in dead {
+        tracing::warn!(jobId = job.as_str(), reason = died.as_str(), "queue.deadletter");
+    }
     if lapsed + expired + offered_again + workers_gone > 0 {
         tracing::warn!(%cell, %pool, lapsed, expired, offered_again, workers_gone, "swept");
     }

@@ -2,6 +2,7 @@
 
 mod world;
 mod runner;
+mod batches;
 mod guard;
 mod process;
 mod status;

@@ -1,6 +1,7 @@
 //! The worker as a process: drained, frozen, killed, refused.
 
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
 
 use framewire_shared::domain::{Fault, FrameInput, JobId, State};
 use framewire_shared::testing::until;
@@ -146,6 +147,11 @@ async fn what_was_asked_of_a_provider_and_what_came_of_it_is_logged_with_stable_
     let refused = FrameInput { fault: Some(Fault::Permanent), ..input(1, 0) };
     let refused = world.submit_input(&refused).await;
     reaches(&world, &refused, State::Failed).await;
+    // Behind one that is being drawn, so that nobody starts it in time.
+    let slow = world.submit_input(&input(20, 100)).await;
+    reaches(&world, &slow, State::Generating).await;
+    let late = world.submit_within(&input(1, 0), Duration::from_millis(1)).await;
+    reaches(&world, &late, State::Failed).await;
     worker.signal(Signal::SIGTERM);
     let output = worker.0.take().unwrap().wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
@@ -165,6 +171,15 @@ async fn what_was_asked_of_a_provider_and_what_came_of_it_is_logged_with_stable_
     }
     assert!(fields("gen.success", &drawn)["latencyMs"].is_u64());
     assert_eq!(fields("gen.fail", &refused)["kind"], "4xx");
+    for (job, reason) in [(&refused, "PERMANENT"), (&late, "not_started")] {
+        let of_it = |line: &&serde_json::Value| {
+            line["message"] == "queue.deadletter" && line["jobId"] == job.as_str()
+        };
+        let told: Vec<_> = lines.iter().filter(of_it).map(|line| &line["reason"]).collect();
+        assert_eq!(told, [reason], "{said}");
+    }
+    let told = lines.iter().filter(|line| line["message"] == "queue.deadletter").count();
+    assert_eq!(told, 2, "{said}");
 }
 
 #[tokio::test]

@@ -4,14 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use framewire_shared::domain::{ArtifactId, Cell, ErrorCode, Failure, MediaType, State};
-use framewire_shared::store::queue::Lease;
+use framewire_shared::domain::{
+    ArtifactId, CatalogueId, Cell, ErrorCode, Failure, FrameInput, JobId, MediaType, SessionId,
+    State,
+};
+use framewire_shared::store::codec::Claim;
+use framewire_shared::store::queue::{Lease, Submission};
 use framewire_shared::store::stream::Heard;
-use framewire_shared::testing::until;
+use framewire_shared::testing::{submission, until};
 use framewire_worker::lease_keeper::StopReason;
 use framewire_worker::provider::{Picture, Update};
-use framewire_worker::runner::Settled;
+use framewire_worker::runner::{Runner, Settled};
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use crate::world::{Act, Scripted, World, frame, png};
 
@@ -69,13 +74,13 @@ async fn bytes_that_are_not_the_promised_picture_never_become_a_frame() {
 }
 
 #[tokio::test]
-async fn a_provider_that_yields_too_few_frames_has_failed() {
+async fn a_provider_that_yields_no_frame_has_failed() {
     let world = World::new();
     let (job, claimed) = world.claimed(2).await;
-    let settled =
-        world.runner(LONG).run(job.clone(), claimed, Scripted::new([vec![frame(0)]])).await;
+    let settled = world.runner(LONG).run(job.clone(), claimed, Scripted::new([vec![]])).await;
     assert_eq!(settled, Settled::Retrying);
-    assert_eq!(world.job(&job).await.artifacts.len(), 0, "frames of a failed attempt stay");
+    let error = world.job(&job).await.error_message;
+    assert_eq!(error.as_deref(), Some("the provider sent too few frames"));
 }
 
 #[tokio::test]
@@ -247,4 +252,59 @@ async fn only_a_job_that_another_worker_goes_on_with_is_handed_on() {
         assert!(held.stopped().is_cancelled());
         assert_eq!(held.handed_on().is_cancelled(), handed_on, "{reason:?}");
     }
+}
+
+/// Has a job of a session drawn; gives its frame.
+async fn drawn(world: &World, runner: &Runner, session: &SessionId, catalogue: bool) -> ArtifactId {
+    let id = JobId::new(Cell::FIRST, Uuid::now_v7());
+    let input = FrameInput { width: 64, height: 64, seed: Some(1), ..FrameInput::new("x") };
+    let input = serde_json::to_string(&input).unwrap();
+    let new = Submission { catalogue, ..submission(&id, session, &world.pool, &input) };
+    world.store.submit(&new).await.unwrap();
+    let claimed = match world.store.claim(&id, &world.worker, "scripted").await.unwrap() {
+        Claim::Claimed(claimed) => claimed,
+        gone => panic!("{gone:?}"),
+    };
+    let settled = runner.run(id.clone(), claimed, Scripted::new([vec![frame(0)]])).await;
+    assert_eq!(settled, Settled::Completed);
+    let url = world.job(&id).await.artifacts[0].url.clone();
+    url.rsplit('/').next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_frame_is_published_where_its_model_and_its_submit_say_so_and_goes_with_its_job() {
+    let world = World::new();
+    let hour = Duration::from_secs(3_600);
+    world.store.heartbeat(Cell::FIRST, &world.pool, &world.worker, 1, hour).await.unwrap();
+    let stranger = SessionId::new(Cell::FIRST, Uuid::new_v4());
+    let shown =
+        async |world: &World| world.store.fallback(&stranger, "builtin", true).await.unwrap().url;
+    let silent = drawn(&world, &world.runner(LONG), &world.session, true).await;
+    let published = CatalogueId::of(&silent).unwrap();
+    assert_eq!(world.blobs.read_published(&published).await.unwrap(), None);
+    assert_eq!(shown(&world).await, "/v1/fallback.webp");
+
+    let mut runner = world.runner(LONG);
+    runner.catalogue.insert("builtin".into());
+    let frame = drawn(&world, &runner, &world.session, true).await;
+    let published = CatalogueId::of(&frame).unwrap();
+    assert_eq!(shown(&world).await, published.url());
+    let size = world.blobs.size(&frame).await.unwrap().unwrap();
+    let bytes = world.blobs.read(&frame, 0..size).await.unwrap();
+    assert_eq!(world.blobs.read_published(&published).await.unwrap(), bytes);
+
+    // A store that takes no second name costs no job its frame.
+    let folder = world.folder.path().join("artifacts/catalogue");
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::write(&folder, b"no folder any more").unwrap();
+    drawn(&world, &runner, &world.session, true).await;
+    assert_eq!(shown(&world).await, published.url(), "what was told of stays until it is deleted");
+    std::fs::remove_file(&folder).unwrap();
+
+    let frame = drawn(&world, &runner, &world.session, true).await;
+    let published = CatalogueId::of(&frame).unwrap();
+    world.store.delete(&frame.job, &world.session).await.unwrap();
+    assert_eq!(world.blobs.remove_job(&frame.job).await.unwrap(), 2);
+    assert_eq!(world.blobs.read_published(&published).await.unwrap(), None);
+    assert_eq!(shown(&world).await, "/v1/fallback.webp");
 }

@@ -291,6 +291,9 @@ pub(crate) fn word(update: &Update) -> String {
         Update::Frame { index, seed, picture } => {
             format!("frame {index} of {seed} as {}", picture.media_type.as_str())
         }
+        Update::FrameFailed { index, failure } => {
+            format!("frame {index} failed: {}", failure.message)
+        }
         Update::Checkpoint(handle) => format!("checkpoint {handle}"),
     }
 }

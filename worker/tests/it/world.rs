@@ -1,6 +1,6 @@
 //! A Redis, a folder, a runner, and a provider that does what a test tells it to.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use framewire_shared::domain::{
 };
 use framewire_shared::store::blobs::Blobs;
 use framewire_shared::store::codec::{Claim, Claimed};
+use framewire_shared::store::queue::Submission;
 use framewire_shared::store::{QueueOptions, Store};
 use framewire_shared::testing::{RedisServer, submission};
 use framewire_worker::lease_keeper::LeaseKeeper;
@@ -157,6 +158,7 @@ impl World {
         Runner {
             store: self.store.clone(),
             blobs: self.blobs.clone(),
+            catalogue: BTreeSet::new(),
             keeper: self.keeper.clone(),
             retry: RetryPolicy {
                 base: Duration::ZERO,
@@ -174,9 +176,18 @@ impl World {
     }
 
     pub(crate) async fn submit_input(&self, input: &FrameInput) -> JobId {
+        self.submit_as(input, None).await
+    }
+
+    /// Submits a job that must start within this time.
+    pub(crate) async fn submit_within(&self, input: &FrameInput, within: Duration) -> JobId {
+        self.submit_as(input, Some(within)).await
+    }
+
+    async fn submit_as(&self, input: &FrameInput, start_within: Option<Duration>) -> JobId {
         let id = JobId::new(Cell::FIRST, Uuid::now_v7());
         let input = serde_json::to_string(input).unwrap();
-        let new = submission(&id, &self.session, &self.pool, &input);
+        let new = Submission { start_within, ..submission(&id, &self.session, &self.pool, &input) };
         self.store.submit(&new).await.unwrap();
         id
     }

@@ -3,6 +3,7 @@
 //! Pump, runner and lease keeper are those that the worker runs; what is left out of them are the
 //! heart, the sweeper and the janitor, which do not touch a job that goes well.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -82,6 +83,7 @@ pub(crate) async fn drain(
         runner: Arc::new(Runner {
             store: store.clone(),
             blobs: Blobs::on_disk(folder.path())?,
+            catalogue: BTreeSet::new(),
             keeper: keeper.clone(),
             retry: RetryPolicy::default(),
             attempt_timeout: ATTEMPT_TIMEOUT,

@@ -64,6 +64,7 @@ pub enum Fault {
     Hang,
     Garbage,
     SlowBody,
+    OneFrame,
 }
 
 /// A class inside a pool
@@ -151,11 +152,56 @@ pub struct Frame {
     seed: u64,
 }
 
+/// One finished frame, and the job that it was
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub struct ReadyFrame {
+    /// Position among the job's frames: 0
+    index: u32,
+    /// Where it is
+    url: String,
+    /// `image/png`, `image/webp` or `image/jpeg`
+    content_type: String,
+    /// In pixels
+    width: u32,
+    /// In pixels
+    height: u32,
+    /// Size in bytes
+    bytes: u64,
+    /// Digest of the bytes, in hex
+    sha256: String,
+    /// What it was drawn from
+    seed: u64,
+    /// The job
+    job: String,
+}
+
+/// A frame that a completed job does without
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub struct Missing {
+    /// Position that it would have among the job's frames, from 0
+    index: u32,
+    /// Why it was not made
+    error: FrameError,
+}
+
+/// Why a single frame was not made
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub struct FrameError {
+    /// What would have to change
+    code: ErrorCode,
+    /// What happened, for people
+    message: String,
+}
+
 /// Where a fallback was found
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 pub enum FallbackKind {
     Session,
+    Catalogue,
     Static,
 }
 
@@ -165,7 +211,8 @@ pub enum FallbackKind {
 pub struct Fallback {
     /// Where it is
     url: String,
-    /// `session`: the last frame of the same session and model; `static`: the picture that ships
+    /// `session`: the last frame of the same session and model; `catalogue`: the newest of the model,
+    /// of any session, where its settings publish those; `static`: the picture that ships
     kind: FallbackKind,
 }
 

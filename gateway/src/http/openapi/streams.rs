@@ -2,7 +2,7 @@
 
 use utoipa::ToSchema;
 
-use super::mirror::{ErrorCode, Fallback, Frame, State, Timings};
+use super::mirror::{ErrorCode, Fallback, Frame, Missing, State, Timings};
 
 /// Declares the `data` of the events: what all of a job have, then their own.
 macro_rules! job_events {
@@ -65,10 +65,12 @@ job_events! {
         /// The frame
         frame: Frame,
     }
-    /// `event: completed`: all frames are there
+    /// `event: completed`: its frames are there, all or those that could be made
     Completed {
-        /// The frames
+        /// The frames; positions have gaps where some are missing
         frames: Vec<Frame>,
+        /// Those that could not be made
+        missing: Vec<Missing>,
         /// Where the time went
         timings: Timings,
     }

@@ -83,6 +83,12 @@ pub(super) fn same(redis: &mut Connection, job: &PureJob, command: &Command) {
         job.losses.to_string(),
     ];
     assert_eq!(counts, expected, "{} after {command:?}", job.id);
+    let missing = if job.is_short {
+        r#"[{"index":1,"error":{"code":"PERMANENT","message":"no \"one\""}}]"#
+    } else {
+        ""
+    };
+    assert_eq!(field("missing"), missing, "{} after {command:?}", job.id);
     assert_eq!(!field("cancel_requested").is_empty(), job.cancel_requested, "after {command:?}");
     let ttl: i64 = redis::cmd("PTTL").arg(format!("{ROOT}job:{}", job.id)).query(redis).unwrap();
     assert_eq!(ttl > 0, job.state.is_terminal(), "lifetime of {} after {command:?}", job.id);

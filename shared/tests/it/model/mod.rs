@@ -13,14 +13,14 @@ mod pure;
 use std::time::Duration;
 
 use framewire_shared::domain::{
-    Artifact, Cell, ErrorCode, Failure, Fence, JobId, MediaType, Pool, Priority, Progress,
+    Artifact, Cell, ErrorCode, Failure, Fence, JobId, MediaType, Missing, Pool, Priority, Progress,
     SessionId, State, Verb, WorkerId,
 };
 use framewire_shared::store::caps::Capped;
 use framewire_shared::store::codec::{
     Cancel, Claim, Completed, Deleted, Failed, Noted, Released, Renewal, Retried, Submitted,
 };
-use framewire_shared::store::queue::{Lease, Submission};
+use framewire_shared::store::queue::{Lease, Made, Submission};
 use framewire_shared::store::{QueueOptions, Store};
 use framewire_shared::testing::{RedisServer, prompt};
 use proptest::prelude::*;
@@ -46,7 +46,7 @@ enum Command {
     Note { job: usize, stale: bool },
     Announce { job: usize, stale: bool },
     Renew { job: usize, stale: bool },
-    Complete { job: usize, stale: bool },
+    Complete { job: usize, stale: bool, all: bool },
     Fail { job: usize, retry: bool, stale: bool },
     Release { job: usize, stale: bool },
     Cancel { job: usize },
@@ -88,7 +88,8 @@ fn command() -> impl Strategy<Value = Command> {
         2 => (job.clone(), stale).prop_map(|(job, stale)| Command::Note { job, stale }),
         3 => (job.clone(), stale).prop_map(|(job, stale)| Command::Announce { job, stale }),
         3 => (job.clone(), stale).prop_map(|(job, stale)| Command::Renew { job, stale }),
-        4 => (job.clone(), stale).prop_map(|(job, stale)| Command::Complete { job, stale }),
+        4 => (job.clone(), stale, any::<bool>())
+            .prop_map(|(job, stale, all)| Command::Complete { job, stale, all }),
         3 => (job.clone(), any::<bool>(), stale)
             .prop_map(|(job, retry, stale)| Command::Fail { job, retry, stale }),
         2 => (job.clone(), stale).prop_map(|(job, stale)| Command::Release { job, stale }),
@@ -212,6 +213,11 @@ impl World {
                 let real = self.store.sweep_now(Cell::FIRST, &pool()).await.unwrap();
                 invariants::offered_or_gone(&mut self.redis, &lost);
                 assert_eq!((real.due, real.lapsed, real.expired), self.pure.sweep());
+                let mut died: Vec<_> = real.dead.iter().map(|(job, died)| (job, *died)).collect();
+                died.sort_by_key(|(job, _)| self.pure.find(job));
+                let expected: Vec<_> =
+                    self.pure.died.iter().map(|(job, died)| (job, *died)).collect();
+                assert_eq!(died, expected);
             }
             Command::SetCap { of, cap } => self.set_cap(of, cap).await,
             Command::Watch { session } => {
@@ -273,7 +279,7 @@ impl World {
                 for command in [
                     Command::Advance { job, uploading: false, stale: false },
                     Command::Advance { job, uploading: true, stale: false },
-                    Command::Complete { job, stale: false },
+                    Command::Complete { job, stale: false, all: true },
                 ] {
                     self.fenced_step(&command).await;
                 }
@@ -289,7 +295,7 @@ impl World {
             | Command::Note { job, stale }
             | Command::Announce { job, stale }
             | Command::Renew { job, stale }
-            | Command::Complete { job, stale }
+            | Command::Complete { job, stale, .. }
             | Command::Fail { job, stale, .. }
             | Command::Release { job, stale }
             | Command::CancelledByWorker { job, stale } => (job, stale),
@@ -351,14 +357,26 @@ impl World {
                 };
                 assert_eq!(real.unwrap(), [expected]);
             }
-            Command::Complete { .. } => {
+            Command::Complete { all, .. } => {
                 let ms = Duration::from_millis(1);
                 let frames = [frame(&lease, 0)];
-                let real = self.store.complete(&lease, &frames, ms, ms).await.unwrap();
+                let missing = [Missing::new(1, &Failure::new(ErrorCode::Permanent, "no \"one\""))];
+                let made = Made {
+                    frames: &frames,
+                    announced: !all,
+                    missing: if all { &[] } else { &missing },
+                    published: None,
+                    generate: ms,
+                    upload: ms,
+                };
+                let real = self.store.complete_with(&lease, &made).await.unwrap();
                 let expected = match owned {
                     _ if !stale && lost == Some(State::Completed) => Completed::Completed,
                     false => Completed::Lost(lost),
                     true if job.go(Verb::Complete) => {
+                        if !all {
+                            job.without_one();
+                        }
                         let expires_at = now + QueueOptions::default().retention.as_millis() as u64;
                         let kept = format!("{expires_at} {}", frames[0].url);
                         self.pure.last.insert(job.session.clone(), (job.id.clone(), kept));
@@ -435,6 +453,8 @@ impl World {
             input: &input,
             metadata: "{}",
             start_within,
+            catalogue: false,
+            shelf: None,
             idempotency: None,
         };
         let answer = self.store.submit(&new).await.unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use framewire_shared::domain::job::after;
 use framewire_shared::domain::{JobId, SessionId, State, Verb};
 use framewire_shared::store::caps::SESSION_CAP;
+use framewire_shared::store::codec::Died;
 
 /// Where a queued job waits, as far as the pure side can know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub(crate) struct PureJob {
     pub(crate) run_by: Option<u64>,
     /// Whether its owner has deleted it.
     pub(crate) gone: bool,
+    /// Whether it was completed without one of its frames.
+    pub(crate) is_short: bool,
     /// Types of the durable events it has left, oldest first.
     pub(crate) events: Vec<&'static str>,
 }
@@ -86,6 +89,13 @@ impl PureJob {
         self.tell("started");
     }
 
+    /// Notes that it was completed without its last frame: its other frames were announced before.
+    pub(crate) fn without_one(&mut self) {
+        self.is_short = true;
+        let last = self.events.iter().rposition(|kind| *kind == "frame-ready").unwrap();
+        self.events.remove(last);
+    }
+
     pub(crate) fn tell(&mut self, kind: &'static str) {
         self.events.push(kind);
     }
@@ -99,6 +109,8 @@ pub(crate) struct Pure {
     pub(crate) caps: Caps,
     /// The session's last frame: its job, and what is kept of it.
     pub(crate) last: HashMap<SessionId, (JobId, String)>,
+    /// Jobs that the last sweep has ended for good, in the order of their submission.
+    pub(crate) died: Vec<(JobId, Died)>,
     heard_until: u64,
     /// Sessions that had a reader → when they are taken to have left.
     watched: BTreeMap<SessionId, u64>,
@@ -129,6 +141,7 @@ impl Pure {
             capacity: 0,
             caps: Caps::default(),
             last: HashMap::new(),
+            died: Vec::new(),
             heard_until: 0,
             watched: BTreeMap::new(),
             seen_at: 0,
@@ -192,6 +205,7 @@ impl Pure {
             lease_until: 0,
             locked_at: 0,
             gone: false,
+            is_short: false,
             run_by: start_within.map(|wait| self.now + wait.as_millis() as u64),
             events: vec!["queued"],
         });
@@ -218,6 +232,7 @@ impl Pure {
     /// Mends what the sweep mends; gives (due, lapsed, expired).
     pub(crate) fn sweep(&mut self) -> (u32, u32, u32) {
         let now = self.now;
+        self.died.clear();
         if self.heard_until <= now {
             self.capacity = 0;
         }
@@ -231,11 +246,15 @@ impl Pure {
                     job.losses += 1;
                     let verb = if job.losses >= 3 { Verb::LapseForGood } else { Verb::Lapse };
                     job.go(verb);
+                    if job.state == State::Failed {
+                        self.died.push((job.id.clone(), Died::WorkersLost));
+                    }
                 }
             }
             if job.state == State::Queued && job.run_by.is_some_and(|by| by <= now) {
                 expired += 1;
                 job.go(Verb::Expire);
+                self.died.push((job.id.clone(), Died::NotStarted));
             }
             if let (State::Queued, Place::Delayed(at)) = (job.state, job.place)
                 && at <= now

@@ -44,6 +44,12 @@ pub(super) fn refusal(fault: Fault) -> Option<Failure> {
     Some(if fault == Fault::RateLimit { failure.after(RETRY_AFTER) } else { failure })
 }
 
+/// Gives the failure of a single frame.
+pub(super) fn one_frame() -> Failure {
+    Failure::new(ErrorCode::Permanent, "the provider refuses to show this frame")
+        .detail("asked for with `fault`")
+}
+
 /// Gives the failure of a provider that breaks down over its work.
 pub(super) fn breakdown() -> Failure {
     Failure::new(ErrorCode::Temporary, "the provider is overloaded")

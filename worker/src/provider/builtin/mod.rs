@@ -125,6 +125,10 @@ struct Run {
 impl Run {
     async fn frames(&self) -> Result<(), Failure> {
         for index in 0..self.input.n {
+            if self.fault == Some(Fault::OneFrame) && index == 1.min(self.input.n - 1) {
+                self.tell(Update::FrameFailed { index, failure: faults::one_frame() }).await?;
+                continue;
+            }
             let seed = self.input.seed.unwrap_or_default().wrapping_add(u64::from(index));
             let picture = self.steps(index, seed).await?;
             if self.fault == Some(Fault::SlowBody) && index + 1 == self.input.n {

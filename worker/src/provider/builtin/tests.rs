@@ -127,6 +127,7 @@ async fn every_frame_comes_once_in_order_with_its_own_seed_after_all_its_steps()
                 seeds.push(seed);
             }
             Update::Preview { index, step, .. } => assert_eq!(index * 4 + step, last_step),
+            Update::FrameFailed { failure, .. } => panic!("{}", failure.message),
             Update::Checkpoint(_) => panic!("there is nothing to resume"),
         }
     }
@@ -264,4 +265,22 @@ async fn a_slow_body_comes_late_but_whole() {
     slow.fault = Some(Fault::SlowBody);
     assert_eq!(bytes(slow).await, bytes(input("a cat")).await);
     assert_eq!(began_at.elapsed().as_secs(), 30);
+}
+
+#[tokio::test]
+async fn one_frame_fails_and_the_others_are_drawn() {
+    for (n, failing) in [(1, 0), (2, 1), (3, 1)] {
+        let mut call = call(input("a cat"));
+        (call.input.fault, call.input.n) = (Some(Fault::OneFrame), n);
+        let (updates, result) = run(call).await;
+        assert!(result.is_ok());
+        let outcome = |update: &Update| match update {
+            Update::Frame { index, .. } => Some((*index, true)),
+            Update::FrameFailed { index, .. } => Some((*index, false)),
+            _ => None,
+        };
+        let outcomes: Vec<_> = updates.iter().filter_map(outcome).collect();
+        let expected: Vec<_> = (0..n).map(|index| (index, index != failing)).collect();
+        assert_eq!(outcomes, expected);
+    }
 }

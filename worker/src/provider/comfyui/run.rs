@@ -23,6 +23,7 @@ use super::socket::Socket;
 use super::template::Slot;
 use super::watch::{Part, Watch, tell};
 use super::{ComfyUi, failure, picture};
+use crate::provider::duty::outcome;
 use crate::provider::{Call, Picture, Source, Update, Updates};
 
 /// How often a picture is fetched before the drawing counts as lost.
@@ -50,20 +51,29 @@ impl Run<'_> {
         let mut ids: Vec<String> = known_ids(self.call.checkpoint.as_deref());
         let mut uploads = None;
         for index in 0..self.call.input.n {
-            let picture = match self.resumed(index, &ids).await? {
-                Some(images) => self.fetch(&images).await?,
-                None => {
-                    let uploads = match &uploads {
-                        Some(uploads) => uploads,
-                        None => uploads.insert(self.upload().await?),
-                    };
-                    ids.truncate(index as usize);
-                    self.drawn(index, &mut ids, uploads).await?
-                }
-            };
-            tell(&self.updates, Update::Frame { index, seed: self.seed(index), picture }).await?;
+            let picture = self.picture(index, &mut ids, &mut uploads).await;
+            let drawn = picture.map(|picture| (self.seed(index), picture));
+            tell(&self.updates, outcome(&self.call.input, index, drawn)?).await?;
         }
         Ok(())
+    }
+
+    /// Gives the picture of one frame, an earlier worker's or drawn now.
+    async fn picture(
+        &self,
+        index: u32,
+        ids: &mut Vec<String>,
+        uploads: &mut Option<BTreeMap<Slot, Value>>,
+    ) -> Result<Picture, Failure> {
+        if let Some(images) = self.resumed(index, ids).await? {
+            return self.fetch(&images).await;
+        }
+        let uploads = match uploads {
+            Some(uploads) => uploads,
+            None => uploads.insert(self.upload().await?),
+        };
+        ids.truncate(index as usize);
+        self.drawn(index, ids, uploads).await
     }
 
     /// Refuses what the template can't do, before anything is asked of the server.
