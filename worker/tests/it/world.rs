@@ -13,8 +13,10 @@ use framewire_shared::store::codec::{Claim, Claimed};
 use framewire_shared::store::{QueueOptions, Store};
 use framewire_shared::testing::{RedisServer, submission};
 use framewire_worker::lease_keeper::LeaseKeeper;
+use framewire_worker::provider::fetch::FetchOptions;
 use framewire_worker::provider::{Call, Picture, Provider, Update, Updates};
 use framewire_worker::runner::Runner;
+use framewire_worker::source::Sources;
 use futures::future::BoxFuture;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -153,10 +155,17 @@ impl World {
         }
     }
 
+    /// What fetches pictures for jobs to start from, from this machine too.
+    fn sources(&self) -> Sources {
+        let options = FetchOptions { allow_http: true, allow_private: true };
+        Sources::new(self.blobs.clone(), options).unwrap()
+    }
+
     pub(crate) fn runner(&self, attempt_timeout: Duration) -> Runner {
         Runner {
             store: self.store.clone(),
             blobs: self.blobs.clone(),
+            sources: self.sources(),
             keeper: self.keeper.clone(),
             retry: RetryPolicy {
                 base: Duration::ZERO,
