@@ -197,7 +197,7 @@ mod tests {
     use image::{Rgb, RgbImage};
 
     fn picture(width: u32, height: u32) -> DynamicImage {
-        RgbImage::from_fn(width, height, |x, y| Rgb([x as u8 * 3, y as u8 * 5, 90])).into()
+        RgbImage::from_fn(width, height, |x, y| Rgb([(x * 3) as u8, (y * 5) as u8, 90])).into()
     }
 
     #[test]
