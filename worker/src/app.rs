@@ -87,7 +87,11 @@ impl App {
         let free = Arc::new(Semaphore::new(slots as usize));
         let prober = Prober { routes: routes.clone() };
         let options = settings.queue_options();
-        let janitor = Janitor { blobs, store: store.clone(), age: options.retention + 2 * options.attempt_max };
+        let janitor = Janitor {
+            blobs,
+            store: store.clone(),
+            age: options.retention + 2 * options.attempt_max,
+        };
 
         // Beside the jobs. The lease keeper outlives the rest: it serves until the last hand-back.
         let mut upkeep = JoinSet::new();

@@ -165,8 +165,7 @@ async fn take_data(
     place: Place,
     uri: &str,
 ) -> Result<(FileId, (u32, u32)), Problem> {
-    let refuse =
-        |detail: String| Problem::invalid(vec![InputFault::new(place.pointer(), detail)]);
+    let refuse = |detail: String| Problem::invalid(vec![InputFault::new(place.pointer(), detail)]);
     let data = uri.split_once(',').map_or("", |(_, data)| data);
     let bytes = STANDARD_PAD_INDIFFERENT.decode(data.trim_ascii());
     let bytes = bytes.map_err(|_| refuse("is no base64 behind its comma".into()))?;

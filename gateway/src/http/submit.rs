@@ -75,9 +75,8 @@ pub async fn submit(
         Err(problem) => return Err(with_fallback(problem, &context, &session, &bytes).await),
     };
     let shared = context.settings.clone();
-    let (model, settings) = body
-        .resolve(&shared)
-        .unwrap_or_else(|| unreachable!("a checked request names a model"));
+    let (model, settings) =
+        body.resolve(&shared).unwrap_or_else(|| unreachable!("a checked request names a model"));
     let key = idempotency_key(&request)?;
     if context.settings.when_closed(&settings.pool) == WhenClosed::Refuse
         && let Some(wait) = context.store.closed(session.id.cell(), &settings.pool).await?

@@ -128,7 +128,8 @@ async fn what_is_anothers_is_refused_as_what_is_not_there() {
 async fn a_data_uri_becomes_a_file_and_the_same_request_becomes_no_second_one() {
     let gateway = Gateway::start().await;
     let user = gateway.user().await;
-    let input = json!({"prompt": "x", "image": data_uri(&png(96, 64)), "mask": data_uri(&png(96, 64))});
+    let input =
+        json!({"prompt": "x", "image": data_uri(&png(96, 64)), "mask": data_uri(&png(96, 64))});
     let body = json!({"input": input});
     let submit = || user.ask(Method::POST, "/v1/jobs").header("idempotency-key", "k").json(&body);
     let first: Value = submit().send().await.unwrap().json().await.unwrap();

@@ -174,9 +174,8 @@ impl Abilities {
                 };
                 let (wide, high) = (snap(width), snap(height));
                 // The longer side gives way, down to a whole number of steps.
-                let bound = |side: u32, other: u32| {
-                    side.min(other.saturating_mul(ratio_max) / step * step)
-                };
+                let bound =
+                    |side: u32, other: u32| side.min(other.saturating_mul(ratio_max) / step * step);
                 Some((bound(wide, high), bound(high, wide))).filter(|_| least <= most)
             }
         }

@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn what_names_no_picture_is_no_reference() {
-        for bad in ["", "x", "file_c0_12", "/etc/passwd", "ftp://a/b.png", "/v1/files/../x", "//a/b"]
+        for bad in
+            ["", "x", "file_c0_12", "/etc/passwd", "ftp://a/b.png", "/v1/files/../x", "//a/b"]
         {
             assert!(bad.parse::<InputPicture>().is_err(), "{bad}");
         }

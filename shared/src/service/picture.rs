@@ -53,7 +53,9 @@ impl fmt::Display for Unreadable {
         const ACCEPTED: &str = "PNG, JPEG and WebP are accepted";
         match self {
             Self::Empty => f.write_str("is empty"),
-            Self::TooManyBytes => write!(f, "has more than the {BYTES_MAX} bytes that are accepted"),
+            Self::TooManyBytes => {
+                write!(f, "has more than the {BYTES_MAX} bytes that are accepted")
+            }
             Self::Unsupported(Some(kind)) => write!(f, "is {kind}; {ACCEPTED}"),
             Self::Unsupported(None) => write!(f, "is no picture; {ACCEPTED}"),
             Self::TooManyPixels(width, height) => write!(
@@ -156,9 +158,11 @@ fn kind_of(bytes: &[u8]) -> Option<&'static str> {
     match () {
         () if begins(b"GIF8") => Some("a GIF"),
         () if brand() == Some(b"avif") || brand() == Some(b"avis") => Some("an AVIF"),
-        () if brand().is_some_and(|brand| [b"heic", b"heix", b"mif1", b"msf1", b"hevc"]
-            .iter()
-            .any(|known| known.as_slice() == brand)) =>
+        () if brand().is_some_and(|brand| {
+            [b"heic", b"heix", b"mif1", b"msf1", b"hevc"]
+                .iter()
+                .any(|known| known.as_slice() == brand)
+        }) =>
         {
             Some("a HEIC")
         }
@@ -185,7 +189,9 @@ fn jpeg_has_an_end(bytes: &[u8]) -> bool {
         };
         if marker == START_OF_SCAN {
             // Within a scan 0xff is never followed by this.
-            return bytes.get(at..).is_some_and(|scan| scan.windows(2).any(|two| two == [0xff, 0xd9]));
+            return bytes
+                .get(at..)
+                .is_some_and(|scan| scan.windows(2).any(|two| two == [0xff, 0xd9]));
         }
     }
     false

@@ -118,11 +118,7 @@ impl Store {
 
     /// Forgets a session's file; tells whether there was one. Its blob is the caller's to remove,
     /// afterwards: nothing refers to it then.
-    pub async fn forget_file(
-        &self,
-        id: &FileId,
-        session: &SessionId,
-    ) -> Result<bool, StoreError> {
+    pub async fn forget_file(&self, id: &FileId, session: &SessionId) -> Result<bool, StoreError> {
         if id.cell() != session.cell() {
             return Ok(false);
         }

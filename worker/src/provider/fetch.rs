@@ -73,10 +73,7 @@ impl Fetcher {
     }
 
     /// Makes a fetcher of what users name; no origin is our own.
-    pub(crate) fn of_users(
-        options: FetchOptions,
-        bytes_max: usize,
-    ) -> Result<Self, Misconfigured> {
+    pub(crate) fn of_users(options: FetchOptions, bytes_max: usize) -> Result<Self, Misconfigured> {
         let guarded = client()
             // A proxy would look names up itself, behind our guard.
             .no_proxy()

@@ -12,7 +12,11 @@ fn striped(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| Rgb([(x * 7) as u8, (y * 5) as u8, 40]))
 }
 
-fn fitted(image: Vec<u8>, mask: Option<Vec<u8>>, size: (u32, u32)) -> (RgbImage, Option<GrayImage>) {
+fn fitted(
+    image: Vec<u8>,
+    mask: Option<Vec<u8>>,
+    size: (u32, u32),
+) -> (RgbImage, Option<GrayImage>) {
     let (picture, mask) = fit(&image, mask.as_deref(), size).unwrap();
     let decoded = |picture: Picture| image::load_from_memory(&picture.bytes).unwrap();
     (decoded(picture).into_rgb8(), mask.map(|mask| decoded(mask).into_luma8()))
@@ -37,7 +41,11 @@ fn what_sticks_out_is_cut_on_both_sides_alike() {
 fn a_mask_of_another_size_marks_the_same_part_of_the_picture() {
     // White on the right half, at a quarter of the picture's size.
     let mask = GrayImage::from_fn(64, 32, |x, _| Luma([if x < 32 { 0 } else { 255 }]));
-    let (_, mask) = fitted(bytes(striped(256, 128)), Some(bytes(DynamicImage::from(mask).to_rgb8())), (128, 128));
+    let (_, mask) = fitted(
+        bytes(striped(256, 128)),
+        Some(bytes(DynamicImage::from(mask).to_rgb8())),
+        (128, 128),
+    );
     let mask = mask.unwrap();
     assert_eq!(mask.dimensions(), (128, 128));
     assert_eq!((mask.get_pixel(60, 9).0[0], mask.get_pixel(68, 99).0[0]), (0, 255));

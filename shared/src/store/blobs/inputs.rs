@@ -50,7 +50,10 @@ pub(super) fn are_here(path: &Path) -> bool {
 
 impl Blobs {
     /// Reads a blob whole; `None` if it is not there (any more).
-    pub async fn read_whole(&self, name: &impl BlobName) -> Result<Option<bytes::Bytes>, StoreError> {
+    pub async fn read_whole(
+        &self,
+        name: &impl BlobName,
+    ) -> Result<Option<bytes::Bytes>, StoreError> {
         match self.objects.get(&path(name)).await {
             Ok(found) => Ok(Some(found.bytes().await?)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
@@ -59,11 +62,7 @@ impl Blobs {
     }
 
     /// Copies a blob, on disk by a link; tells whether there was one to copy.
-    pub async fn copy(
-        &self,
-        from: &impl BlobName,
-        to: &impl BlobName,
-    ) -> Result<bool, StoreError> {
+    pub async fn copy(&self, from: &impl BlobName, to: &impl BlobName) -> Result<bool, StoreError> {
         match self.objects.copy(&path(from), &path(to)).await {
             Ok(()) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),

@@ -56,13 +56,7 @@ impl Start {
     }
 
     /// Gives the look after `step` of `steps`.
-    pub(super) fn develop(
-        &self,
-        scene: &RgbImage,
-        seed: u64,
-        step: u32,
-        steps: u32,
-    ) -> RgbImage {
+    pub(super) fn develop(&self, scene: &RgbImage, seed: u64, step: u32, steps: u32) -> RgbImage {
         let done = step as f32 / steps as f32;
         let underway = mixed(&self.picture, scene, |_, _| self.strength * done);
         self.over(&develop::noised(&underway, seed, self.strength * (1.0 - done)), 1.0)
@@ -85,7 +79,8 @@ fn decode(picture: &Picture) -> Result<image::DynamicImage, Failure> {
     let unusable = |detail: String| Failure::new(ErrorCode::Permanent, UNUSABLE).detail(detail);
     let format = ImageFormat::from_mime_type(picture.media_type.as_str());
     let format = format.ok_or_else(|| unusable(picture.media_type.as_str().into()))?;
-    load_from_memory_with_format(&picture.bytes, format).map_err(|error| unusable(error.to_string()))
+    load_from_memory_with_format(&picture.bytes, format)
+        .map_err(|error| unusable(error.to_string()))
 }
 
 /// Softens a mask's edge towards its white side.
