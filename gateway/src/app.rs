@@ -22,7 +22,7 @@ use socket2::{SockRef, TcpKeepalive};
 
 use crate::http::health::Readiness;
 use crate::http::openapi::Api;
-use crate::http::{self, Context, access, auth};
+use crate::http::{self, Context, access, auth, intake};
 use crate::live::{Live, LiveOptions};
 use crate::metrics::Metrics;
 use crate::outlook::Outlook;
@@ -152,6 +152,7 @@ impl App {
             tokens: auth::Tokens::default(),
             metrics,
             outlook,
+            intake: intake::Intake::default(),
         };
         let server = HttpServer::new(move || {
             actix_web::App::new()

@@ -23,6 +23,7 @@ use crate::attempt::{Attempt, Interrupted, Produced};
 use crate::lease_keeper::{KeptLease, LeaseKeeper, StopReason};
 use crate::metrics::Metrics;
 use crate::routes::Pass;
+use crate::source::Sources;
 
 /// Pause between tries to settle while Redis is away.
 const SETTLE_PAUSE: Duration = Duration::from_millis(300);
@@ -66,6 +67,8 @@ pub struct Runner {
     pub blobs: Blobs,
     /// Models whose newest frame stands in for those of all sessions.
     pub catalogue: BTreeSet<String>,
+    /// What jobs start from.
+    pub sources: Sources,
     /// Keeps the leases.
     pub keeper: Arc<LeaseKeeper>,
     /// When a failed attempt is tried again.

@@ -19,8 +19,16 @@ pub mod job_json;
 pub mod models;
 /// `POST /v1/sessions`
 pub mod sessions;
+/// Pictures that users bring, decoded and stored.
+pub mod intake;
+/// The one file of a form.
+pub mod upload;
+/// `POST /v1/files`
+pub mod files;
 /// The body of `POST /v1/jobs`.
 pub mod job_request;
+/// What a job starts from.
+pub mod pictures;
 /// `POST /v1/jobs`
 pub mod submit;
 /// The body of `POST /v1/frames/next`.
@@ -29,6 +37,8 @@ pub mod frames_request;
 pub mod frames;
 /// Jobs by name: read, wait for, list, cancel, retry, delete.
 pub mod jobs;
+/// A picture's bytes as an answer.
+pub mod blob;
 /// The frames' bytes.
 pub mod artifacts;
 /// Frames that stand in for others'.
@@ -90,6 +100,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// How pools and providers stand.
     pub outlook: Arc<Outlook>,
+    /// What may be uploaded at the same time.
+    pub intake: intake::Intake,
 }
 
 impl Context {
@@ -129,6 +141,8 @@ routes! {
     "/v1/frames/next" { POST frames::next }
     "/v1/jobs/{id}/events" { STREAM events::job_events }
     "/v1/events" { STREAM events::session_events }
+    "/v1/files" { POST files::create }
+    "/v1/files/{id}" { GET files::serve, DELETE files::delete }
     "/v1/artifacts/{id}" { GET artifacts::serve }
     "/v1/catalogue/{name}" { GET catalogue::serve }
     "/v1/fallback.webp" { GET assets::fallback }

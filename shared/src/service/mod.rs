@@ -8,6 +8,8 @@ pub mod providers;
 pub mod models;
 // Who answers for a session.
 pub mod tenants;
+// Pictures that strangers have made.
+pub mod picture;
 // Logs.
 pub mod telemetry;
 // Numbers for a Prometheus to read.

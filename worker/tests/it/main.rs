@@ -3,6 +3,8 @@
 mod world;
 mod runner;
 mod batches;
+mod source;
+mod janitor;
 mod guard;
 mod process;
 mod status;
