@@ -22,7 +22,7 @@ use super::frames_request::FramesRequest;
 use super::job_json::JobView;
 use super::openapi::mirror;
 use super::problem::{Problem, full};
-use super::{Context, extract, jobs, submit};
+use super::{Context, extract, jobs, pictures, submit};
 
 /// Frames that are ready, and jobs for the rest
 #[derive(Debug, Serialize, ToSchema)]
@@ -157,7 +157,9 @@ impl Order<'_> {
     async fn submit(&self, made: u64) -> Result<Result<bool, Problem>, Problem> {
         let Self { context, session, settings, .. } = self;
         let id = JobId::new(session.id.cell(), uuid::Uuid::now_v7());
-        let input = submit::json_text(&self.body.input_after(made));
+        let mut job = self.body.job_after(made);
+        let placed = pictures::place(context, session, &id, &mut job).await?;
+        let input = submit::json_text(&job.input);
         let new = Submission {
             id: &id,
             session: &session.id,
@@ -172,7 +174,11 @@ impl Order<'_> {
             shelf: Some(Place { digest: &self.digest, made }),
             idempotency: None,
         };
-        Ok(match context.store.submit(&new).await? {
+        let answer = context.store.submit(&new).await?;
+        if !matches!(answer, Submitted::Accepted { .. }) {
+            placed.undo(context, session).await;
+        }
+        Ok(match answer {
             Submitted::Accepted { .. } => Ok(true),
             Submitted::ShelfMoved => Ok(false),
             Submitted::SessionFull(full) => Err(full::session(full)),

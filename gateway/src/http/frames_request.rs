@@ -2,7 +2,9 @@
 
 use framewire_shared::domain::artifact::{ARTIFACTS_PATH, Slot};
 use framewire_shared::domain::input::SEED_MAX;
-use framewire_shared::domain::{ArtifactId, FrameInput, InputFault, JobId, Priority};
+use framewire_shared::domain::{
+    ArtifactId, FrameInput, InputFault, InputPicture, JobId, Place, Priority,
+};
 use framewire_shared::service::models::ModelSettings;
 use framewire_shared::service::settings::Settings;
 use serde::de::IgnoredAny;
@@ -44,6 +46,10 @@ pub struct FramesRequest {
     /// Whether the body says `input.n`.
     #[serde(skip)]
     pub names_n: bool,
+    /// As a job's.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub sized: bool,
 }
 
 impl FramesRequest {
@@ -57,13 +63,14 @@ impl FramesRequest {
         JobRequest { model: Some(model.to_owned()), ..self.as_job() }.digest()
     }
 
-    /// Gives the input of the frame that comes after so many others.
-    pub fn input_after(&self, made: u64) -> FrameInput {
-        let seed = match self.input.seed {
+    /// Gives the job of the frame that comes after so many others.
+    pub fn job_after(&self, made: u64) -> JobRequest {
+        let mut job = self.as_job();
+        job.input.seed = Some(match self.input.seed {
             Some(seed) => (seed + made) % (SEED_MAX + 1),
             None => rand::random::<u32>().into(),
-        };
-        FrameInput { seed: Some(seed), ..self.input.clone() }
+        });
+        job
     }
 
     /// Lists the jobs of the frames that were seen.
@@ -79,6 +86,7 @@ impl FramesRequest {
             priority: Priority::default(),
             start_within_s: None,
             metadata: Map::new(),
+            sized: self.sized,
         }
     }
 }
@@ -127,7 +135,7 @@ impl Body for FramesRequest {
     fn complete(&mut self, body: &[u8], settings: &Settings) {
         let mut job = self.as_job();
         job.complete(body, settings);
-        self.input = job.input;
+        (self.input, self.sized) = (job.input, job.sized);
         self.names_n = names_n(body);
     }
 
@@ -137,6 +145,13 @@ impl Body for FramesRequest {
             faults.retain(|fault| fault.pointer != "#/input/n");
             let detail = "must be left out: every frame is a job of its own; say `count`";
             faults.push(InputFault::new("#/input/n", detail));
+        }
+        for place in Place::ALL {
+            // Each job would store it as a file of its own.
+            if let Some(InputPicture::Data(_)) = self.input.picture(place) {
+                let detail = "must be a file, a frame or an address here: POST /v1/files first";
+                faults.push(InputFault::new(place.pointer(), detail));
+            }
         }
         if !COUNT.contains(&self.count) {
             let (min, max) = (COUNT.start(), COUNT.end());

@@ -51,7 +51,7 @@ use crate::domain::{Cell, Pool, Priority, SessionId};
 pub const PREFIX: &str = "fw:";
 
 /// Types of the keys above, by the first word after the cell's root; for tests and the doctor.
-pub const TYPES: [(&str, &str); 31] = [
+pub const TYPES: [(&str, &str); 33] = [
     ("config", "hash"),
     ("pools", "set"),
     ("pool", "hash"),
