@@ -29,7 +29,7 @@ async fn what_a_job_starts_from_stays_for_as_long_as_its_record_and_no_longer() 
     assert_eq!(kept().await.len(), 3);
     // A job that waits for a month keeps its pictures.
     assert_eq!(janitor.tick(SystemTime::now() + 30 * DAY).await.unwrap(), 2);
-    assert_eq!(kept().await.into_iter().collect::<Vec<_>>(), [waiting.clone()]);
+    assert_eq!(kept().await.into_iter().collect::<Vec<_>>(), std::slice::from_ref(&waiting));
     world.store.cancel(&waiting, "user").await.unwrap();
     assert_eq!(janitor.tick(SystemTime::now() + 30 * DAY).await.unwrap(), 0, "it may be retried");
     world.store.delete(&waiting, &world.session).await.unwrap();
