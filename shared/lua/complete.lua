@@ -4,7 +4,8 @@
 -- KEYS    1 config hash
 -- ARGV    1 nonce, 2 job id, 3 fence, 4 time in the provider ms, 5 time storing ms, 6 retention ms,
 --         7 JSON of all its frames, 8 the last one's event JSON, 9 the last one's URL
--- Returns {"completed"}   {"already"} (by this very fence)   {"refused", state found} (too early)
+-- Returns {"completed"}, or {"completed", fingerprint} where others wait for the same frames
+--         {"already"} (by this very fence)   {"refused", state found} (too early)
 --         {"lost", state found or 'missing'}
 -- Emits   frame-ready {index, frame}, completed {frames, timings}
 local id, fence, generate_ms, upload_ms, retention_ms, frames, last_frame, last_url =
@@ -27,4 +28,4 @@ say(j, 'frame-ready', last_frame)
 finish(j, 'completed', retention_ms, 'completed',
   '{"frames":' .. frames .. ',"timings":' .. timings .. '}', its, 'artifacts', frames,
   'timings', timings)
-return {'completed'}
+return {'completed', j.is_followed and j.fingerprint}

@@ -18,6 +18,8 @@ local last = redis.call('HGET', root .. 'last:' .. session, j[12])
 if last and string.find(last, '/' .. id .. '-', 1, true) then
   redis.call('HDEL', root .. 'last:' .. session, j[12])
 end
+if j.fingerprint then pass_on(j, 'deleted') end
 redis.call('ZREM', root .. 'dead', id)
 forget(id, session, j[11])
+if j.fingerprint then admit(j.pool) end
 return {'deleted'}

@@ -15,6 +15,7 @@ use framewire_shared::service::shutdown::Shutdown;
 use framewire_shared::store::Store;
 use framewire_shared::store::blobs::Blobs;
 use framewire_shared::store::operate::Unfit;
+use framewire_shared::store::share::Sharer;
 use futures::future::join_all;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -25,6 +26,7 @@ use crate::provider::configured;
 use crate::pump::Pump;
 use crate::routes::Routes;
 use crate::runner::Runner;
+use crate::upkeep::copier::Copier;
 use crate::upkeep::heart::Heart;
 use crate::upkeep::janitor::Janitor;
 use crate::upkeep::prober::Prober;
@@ -81,6 +83,7 @@ impl App {
         let free = Arc::new(Semaphore::new(slots as usize));
         let prober = Prober { routes: routes.clone() };
         let options = settings.queue_options();
+        let sharer = Sharer { store: store.clone(), blobs: blobs.clone() };
         let janitor = Janitor { blobs, age: options.retention + 2 * options.attempt_max };
 
         // Beside the jobs. The lease keeper outlives the rest: it serves until the last hand-back.
@@ -99,6 +102,7 @@ impl App {
             });
             hearts.push(heart.clone());
             let sweeper = Sweeper { cell, store: store.clone() };
+            let copier = Copier { cell, sharer: sharer.clone() };
             let pump = Pump {
                 cell,
                 worker: worker.clone(),
@@ -116,7 +120,11 @@ impl App {
                     fit = wait_until_fit(&store, cell) => fit?,
                 }
                 let beside = async {
-                    tokio::join!(heart.run(drain.clone()), sweeper.run(drain.clone()));
+                    tokio::join!(
+                        heart.run(drain.clone()),
+                        sweeper.run(drain.clone()),
+                        copier.run(drain.clone()),
+                    );
                     std::future::pending().await
                 };
                 tokio::select! {

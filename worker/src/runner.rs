@@ -13,6 +13,7 @@ use framewire_shared::service::failpoint;
 use framewire_shared::store::blobs::Blobs;
 use framewire_shared::store::codec::{Cancel, Claimed, Completed, Failed, Released};
 use framewire_shared::store::queue::Lease;
+use framewire_shared::store::share::Sharer;
 use framewire_shared::store::{Store, StoreError};
 
 use crate::attempt::{Attempt, Interrupted, Produced};
@@ -93,7 +94,20 @@ impl Runner {
         failpoint::hit("complete_after");
         match answer {
             Some(Completed::Completed) => Settled::Completed,
+            Some(Completed::Followed(fingerprint)) => {
+                self.share(&held.lease, &fingerprint).await;
+                Settled::Completed
+            }
             Some(Completed::Lost(_) | Completed::Refused(_)) | None => Settled::Abandoned,
+        }
+    }
+
+    /// Gives the frames of a completed job to those that follow it.
+    async fn share(&self, lease: &Lease, fingerprint: &str) {
+        let sharer = Sharer { store: self.store.clone(), blobs: self.blobs.clone() };
+        if let Err(error) = sharer.serve(lease.job.cell(), Some(fingerprint)).await {
+            let error = anyhow::Error::from(error);
+            tracing::warn!(job = %lease.job, "its followers wait for a copier: failed to {error:#}");
         }
     }
 

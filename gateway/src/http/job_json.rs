@@ -75,6 +75,8 @@ pub struct JobView<'a> {
     /// Frames stored so far
     #[schema(value_type = Vec<mirror::Frame>)]
     pub frames: &'a [Artifact],
+    /// Whether they were drawn for another request for the very same
+    pub cached: bool,
     /// Why it failed; null unless it did
     #[schema(required)]
     pub error: Option<JobError<'a>>,
@@ -204,6 +206,7 @@ impl<'a> JobView<'a> {
             cancel_requested: false,
             input: RawValue::NULL,
             frames: &[],
+            cached: false,
             error: None,
             fallback: None,
             urls: Urls::of(id),
@@ -247,6 +250,7 @@ impl<'a> From<&'a JobRow> for JobView<'a> {
             cancel_requested: job.cancel_requested.is_some(),
             input: raw(&job.input),
             frames: &job.artifacts,
+            cached: job.cached,
             error,
             fallback: row.fallback.as_ref(),
             urls: Urls::of(&job.id),

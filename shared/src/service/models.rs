@@ -43,6 +43,8 @@ pub struct ModelSettings {
     pub routes: Vec<Route>,
     /// Whether it is meant by requests that name none.
     pub default: bool,
+    /// Whether requests for the very same share one picture, where they don't say otherwise.
+    pub cache: bool,
     /// What all of its routes can do.
     #[serde(skip)]
     pub abilities: Abilities,
@@ -55,6 +57,7 @@ impl Default for ModelSettings {
             provider: None,
             routes: Vec::new(),
             default: false,
+            cache: false,
             abilities: Abilities::default(),
         }
     }

@@ -27,5 +27,6 @@ pub fn submission<'a>(
         metadata: "{}",
         start_within: None,
         idempotency: None,
+        fingerprint: None,
     }
 }

@@ -11,6 +11,8 @@ mod caps;
 mod watch;
 mod fallback;
 mod idempotency;
+/// The very same asked for twice.
+mod share;
 mod stream;
 mod sessions;
 mod guard;

@@ -12,6 +12,8 @@ mod client;
 mod events;
 /// The whole path of a job.
 mod journey;
+/// The very same asked for twice.
+mod share;
 /// A provider by one variable.
 mod provider;
 /// Kills, and what comes after.

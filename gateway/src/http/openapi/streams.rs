@@ -71,6 +71,8 @@ job_events! {
         frames: Vec<Frame>,
         /// Where the time went
         timings: Timings,
+        /// `true` where they were drawn for another request for the very same
+        cached: Option<bool>,
     }
     /// `event: failed`: it failed for good
     Failed {

@@ -9,6 +9,7 @@
 
 mod invariants;
 mod pure;
+mod sharing;
 
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use proptest::test_runner::{Config, TestRunner};
 use uuid::Uuid;
 
 use pure::{Place, Pure};
+use sharing::{PRINTS, print};
 
 /// Sessions in play; fewer than jobs, so that caps bite.
 const SESSIONS: usize = 3;
@@ -38,7 +40,7 @@ const AWAY: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(
 /// One step; numbers pick a job, a session or a pop among those there are.
 #[derive(Debug, Clone)]
 enum Command {
-    Submit { session: usize, priority: Priority, start_within_s: Option<u64> },
+    Submit { session: usize, priority: Priority, start_within_s: Option<u64>, same: Option<usize> },
     Pop,
     Claim { job: usize },
     ClaimPopped { pop: usize },
@@ -60,6 +62,9 @@ enum Command {
     SetCap { of: Of, cap: Option<u32> },
     Watch { session: usize },
     Abandon,
+    Land { same: Option<usize>, without: bool },
+    Fulfil { handed: usize },
+    Serve { same: usize },
 }
 
 /// Whose cap changes.
@@ -77,9 +82,11 @@ fn command() -> impl Strategy<Value = Command> {
     let of = prop::sample::select(vec![Of::Session, Of::Tenant, Of::Pool]);
     let within = prop::option::weighted(0.2, 1..30_u64);
     prop_oneof![
-        6 => (0..SESSIONS, priority, within).prop_map(|(session, priority, start_within_s)| {
-            Command::Submit { session, priority, start_within_s }
-        }),
+        8 => (0..SESSIONS, priority, within, prop::option::weighted(0.5, 0..PRINTS)).prop_map(
+            |(session, priority, start_within_s, same)| {
+                Command::Submit { session, priority, start_within_s, same }
+            },
+        ),
         6 => Just(Command::Pop),
         6 => (0..4_usize).prop_map(|pop| Command::ClaimPopped { pop }),
         1 => job.clone().prop_map(|job| Command::Claim { job }),
@@ -106,6 +113,10 @@ fn command() -> impl Strategy<Value = Command> {
             .prop_map(|(of, cap)| Command::SetCap { of, cap }),
         2 => (0..SESSIONS).prop_map(|session| Command::Watch { session }),
         2 => Just(Command::Abandon),
+        2 => (prop::option::of(0..PRINTS), prop::bool::weighted(0.3))
+            .prop_map(|(same, without)| Command::Land { same, without }),
+        3 => (0..8_usize).prop_map(|handed| Command::Fulfil { handed }),
+        1 => (0..PRINTS).prop_map(|same| Command::Serve { same }),
     ]
 }
 
@@ -117,6 +128,8 @@ struct World {
     pure: Pure,
     sessions: Vec<SessionId>,
     popped: Vec<JobId>,
+    /// Followers that somebody was handed, each with its fence.
+    handed: Vec<Lease>,
     worker: WorkerId,
     before: invariants::Load,
 }
@@ -151,6 +164,7 @@ fn the_scripts_and_the_transition_table_agree_on_any_list_of_commands() {
                 .map(|n| SessionId::new(Cell::FIRST, Uuid::from_u128(n as u128 + 1)))
                 .collect(),
             popped: Vec::new(),
+            handed: Vec::new(),
             worker: WorkerId::new(Uuid::from_u128(1)),
             before: invariants::Load::default(),
         };
@@ -180,8 +194,22 @@ impl World {
 
     async fn step(&mut self, command: &Command) {
         match *command {
-            Command::Submit { session, priority, start_within_s } => {
-                self.submit(session, priority, start_within_s).await;
+            Command::Submit { session, priority, start_within_s, same } => {
+                self.submit(session, priority, start_within_s, same).await;
+            }
+            Command::Land { same, without } => self.land(same, without).await,
+            Command::Fulfil { handed } => {
+                if let Some(at) = handed.checked_rem(self.handed.len()) {
+                    let follower = self.handed.remove(at);
+                    self.fulfil(&follower).await;
+                }
+            }
+            Command::Serve { same } => {
+                self.handed.clear();
+                self.land(Some(same), false).await;
+                for follower in std::mem::take(&mut self.handed) {
+                    self.fulfil(&follower).await;
+                }
             }
             Command::Pop => self.pop(),
             Command::Claim { job } => {
@@ -245,11 +273,18 @@ impl World {
             }
             Command::Retry { job } => {
                 if let Some((index, lease)) = self.lease(job, false) {
+                    let waited = self.leader_that_waits(self.pure.jobs[index].print);
                     let real = self.store.retry(&lease.job).await.unwrap();
+                    let now = self.pure.now;
                     let job = &mut self.pure.jobs[index];
                     let state = job.state;
                     let expected = match job.go(Verb::Retry) {
-                        true => Retried::Queued(job.retry_count),
+                        true => {
+                            job.queued_at = now;
+                            let count = job.retry_count;
+                            self.join(index, waited, 0);
+                            Retried::Queued(count)
+                        }
                         false if job.gone => Retried::Missing,
                         false => Retried::Refused(state),
                     };
@@ -280,6 +315,76 @@ impl World {
             }
             _ => self.fenced_step(command).await,
         }
+        self.pure.settle();
+    }
+
+    /// Tells the leader of a fingerprint that stands in its line, not in the window.
+    fn leader_that_waits(&mut self, same: Option<usize>) -> Option<usize> {
+        let leader = self.pure.leader(same?)?;
+        let job = &self.pure.jobs[leader];
+        let waits = job.state == State::Queued && job.place == Place::Line;
+        (waits && !invariants::is_out(&mut self.redis, &job.id)).then_some(leader)
+    }
+
+    /// Places a job by its fingerprint, as the real one was; tells whether its frames are there.
+    ///
+    /// Which of two that wait would be served first depends on lines and turns, which the pure side
+    /// does not know: a leader may give way only while it waits.
+    fn join(&mut self, job: usize, waited: Option<usize>, land_ms: u64) -> bool {
+        let Some(same) = self.pure.jobs[job].print else {
+            return false;
+        };
+        let before = self.pure.leader(same);
+        let leads = invariants::leader(&mut self.redis, same).as_deref()
+            == Some(self.pure.jobs[job].id.as_str());
+        let took_over = leads && before.is_some();
+        assert!(!took_over || waited == before, "a leader that does not wait gave way");
+        self.pure.join(job, took_over, land_ms)
+    }
+
+    async fn land(&mut self, same: Option<usize>, without: bool) {
+        let text = same.map(print);
+        let Some(same) = same.or_else(|| self.pure.due()) else {
+            assert_eq!(self.store.land(Cell::FIRST, None, None).await.unwrap(), None);
+            return;
+        };
+        let gone = self.pure.shares[same].leader.clone().filter(|_| without);
+        let real = self.store.land(Cell::FIRST, text.as_deref(), gone.as_ref()).await.unwrap();
+        let expected = self.pure.land(same, without);
+        let handed = real.map_or_else(Vec::new, |landing| {
+            assert_eq!(landing.fingerprint, print(same));
+            assert_eq!(Some(&landing.leader), self.pure.shares[same].leader.as_ref());
+            landing.followers
+        });
+        let told: Vec<_> = handed.iter().map(|its| (its.job.clone(), its.fence.0)).collect();
+        assert_eq!(told, expected);
+        self.handed.extend(handed);
+    }
+
+    async fn fulfil(&mut self, follower: &Lease) {
+        let frames = [frame(follower, 0)];
+        let real = self.store.fulfil(follower, &frames).await.unwrap();
+        let (index, fence) = (self.pure.find(&follower.job), follower.fence.0);
+        let before = self.pure.jobs[index].clone();
+        let expected = match self.pure.fulfil(index, fence) {
+            true => {
+                self.keep(index, &frames[0].url);
+                Completed::Completed
+            }
+            false if before.found() == Some(State::Completed) && before.fence == fence => {
+                Completed::Completed
+            }
+            false => Completed::Lost(before.found()),
+        };
+        assert_eq!(real, expected);
+    }
+
+    /// Notes a session's last frame.
+    fn keep(&mut self, job: usize, url: &str) {
+        let expires_at = self.pure.now + QueueOptions::default().retention.as_millis() as u64;
+        let job = &self.pure.jobs[job];
+        let kept = (job.id.clone(), format!("{expires_at} {url}"));
+        self.pure.last.insert(job.session.clone(), kept);
     }
 
     /// The steps of a running attempt: all carry a fence, some a stale one.
@@ -359,10 +464,16 @@ impl World {
                     _ if !stale && lost == Some(State::Completed) => Completed::Completed,
                     false => Completed::Lost(lost),
                     true if job.go(Verb::Complete) => {
-                        let expires_at = now + QueueOptions::default().retention.as_millis() as u64;
-                        let kept = format!("{expires_at} {}", frames[0].url);
-                        self.pure.last.insert(job.session.clone(), (job.id.clone(), kept));
-                        Completed::Completed
+                        let same = job.print;
+                        self.keep(index, &frames[0].url);
+                        self.pure.completed(index);
+                        let leads = same.map(|same| &self.pure.shares[same]).is_some_and(|share| {
+                            share.leader.as_ref() == Some(&lease.job) && share.landed.is_some()
+                        });
+                        match same.filter(|_| leads) {
+                            Some(same) => Completed::Followed(print(same)),
+                            None => Completed::Completed,
+                        }
                     }
                     true => Completed::Refused(state),
                 };
@@ -420,10 +531,17 @@ impl World {
         }
     }
 
-    async fn submit(&mut self, session: usize, priority: Priority, within_s: Option<u64>) {
+    async fn submit(
+        &mut self,
+        session: usize,
+        priority: Priority,
+        within_s: Option<u64>,
+        same: Option<usize>,
+    ) {
         let id = JobId::new(Cell::FIRST, Uuid::from_u128(self.pure.jobs.len() as u128 + 1));
         let session = self.sessions[session].clone();
-        let (pool, input) = (pool(), prompt("x"));
+        let (pool, input, fingerprint) = (pool(), prompt("x"), same.map(print));
+        let waited = self.leader_that_waits(same);
         let start_within = within_s.map(Duration::from_secs);
         let new = Submission {
             id: &id,
@@ -436,10 +554,19 @@ impl World {
             metadata: "{}",
             start_within,
             idempotency: None,
+            fingerprint: fingerprint.as_deref(),
         };
         let answer = self.store.submit(&new).await.unwrap();
-        assert!(matches!(answer, Submitted::Accepted { .. }), "{answer:?}");
-        self.pure.submit(id, session, start_within);
+        self.pure.submit(id.clone(), session, start_within, same);
+        let index = self.pure.find(&id);
+        if self.join(index, waited, 3_000) {
+            self.pure.jobs[index].fence = 1;
+            let Submitted::Hit { fence, leader, .. } = answer else { panic!("{answer:?}") };
+            assert_eq!(Some(leader), self.pure.shares[same.unwrap()].leader);
+            self.handed.push(Lease { job: id, fence });
+        } else {
+            assert!(matches!(answer, Submitted::Accepted { .. }), "{answer:?}");
+        }
     }
 
     async fn set_cap(&mut self, of: Of, cap: Option<u32>) {
