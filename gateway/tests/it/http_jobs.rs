@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use crate::support::{Gateway, Worker, job_id, json_of, problem_of};
 
-const MEMBERS: [&str; 25] = [
+const MEMBERS: [&str; 26] = [
     "attempt_count",
+    "cached",
     "cancel_requested",
     "created_at",
     "error",

@@ -52,6 +52,7 @@ local function outlook(j, its)
   local leader = follows and load(redis.call('GET', root .. 'leader:' .. j.fingerprint) or '')
   if not leader then return nil, 'null' end
   if leader.state == 'queued' then return outlook(leader, its) end
+  if leader.state == 'completed' then return 0, '0' end
   -- It has its slot: what is left is the job alone.
   return 0, wait_json(its, leader, its.slots - its.running - 1, 0, 0)
 end

@@ -176,6 +176,20 @@ async fn followers_of_a_worker_that_died_after_its_completion_are_served_by_the_
 }
 
 #[tokio::test]
+async fn a_job_whose_gateway_died_before_it_could_copy_is_served_by_a_worker() {
+    let studio = Studio::new().await;
+    studio.ask(&studio.ann).await;
+    studio.draw(&studio.world.take().await.unwrap()).await;
+    let (second, answer) = studio.world.submit_by(&studio.ben, SAME, |_| ()).await;
+    assert!(matches!(answer, Submitted::Hit { .. }), "{answer:?}");
+    let row = studio.world.store.job(&second).await.unwrap().unwrap();
+    assert_eq!((row.job.state, row.ahead, row.wait_ms), (State::Queued, Some(0), Some(0)));
+    studio.world.at(3_000);
+    assert_eq!(studio.sharer.serve(CELL, None).await.unwrap(), 1);
+    assert_eq!(studio.bytes(&second).await.unwrap(), b"0123456789");
+}
+
+#[tokio::test]
 async fn who_copied_under_an_earlier_fence_changes_nothing_and_leaves_nothing() {
     let studio = Studio::new().await;
     studio.ask(&studio.ann).await;

@@ -318,67 +318,6 @@ impl World {
         self.pure.settle();
     }
 
-    /// Tells the leader of a fingerprint that stands in its line, not in the window.
-    fn leader_that_waits(&mut self, same: Option<usize>) -> Option<usize> {
-        let leader = self.pure.leader(same?)?;
-        let job = &self.pure.jobs[leader];
-        let waits = job.state == State::Queued && job.place == Place::Line;
-        (waits && !invariants::is_out(&mut self.redis, &job.id)).then_some(leader)
-    }
-
-    /// Places a job by its fingerprint, as the real one was; tells whether its frames are there.
-    ///
-    /// Which of two that wait would be served first depends on lines and turns, which the pure side
-    /// does not know: a leader may give way only while it waits.
-    fn join(&mut self, job: usize, waited: Option<usize>, land_ms: u64) -> bool {
-        let Some(same) = self.pure.jobs[job].print else {
-            return false;
-        };
-        let before = self.pure.leader(same);
-        let leads = invariants::leader(&mut self.redis, same).as_deref()
-            == Some(self.pure.jobs[job].id.as_str());
-        let took_over = leads && before.is_some();
-        assert!(!took_over || waited == before, "a leader that does not wait gave way");
-        self.pure.join(job, took_over, land_ms)
-    }
-
-    async fn land(&mut self, same: Option<usize>, without: bool) {
-        let text = same.map(print);
-        let Some(same) = same.or_else(|| self.pure.due()) else {
-            assert_eq!(self.store.land(Cell::FIRST, None, None).await.unwrap(), None);
-            return;
-        };
-        let gone = self.pure.shares[same].leader.clone().filter(|_| without);
-        let real = self.store.land(Cell::FIRST, text.as_deref(), gone.as_ref()).await.unwrap();
-        let expected = self.pure.land(same, without);
-        let handed = real.map_or_else(Vec::new, |landing| {
-            assert_eq!(landing.fingerprint, print(same));
-            assert_eq!(Some(&landing.leader), self.pure.shares[same].leader.as_ref());
-            landing.followers
-        });
-        let told: Vec<_> = handed.iter().map(|its| (its.job.clone(), its.fence.0)).collect();
-        assert_eq!(told, expected);
-        self.handed.extend(handed);
-    }
-
-    async fn fulfil(&mut self, follower: &Lease) {
-        let frames = [frame(follower, 0)];
-        let real = self.store.fulfil(follower, &frames).await.unwrap();
-        let (index, fence) = (self.pure.find(&follower.job), follower.fence.0);
-        let before = self.pure.jobs[index].clone();
-        let expected = match self.pure.fulfil(index, fence) {
-            true => {
-                self.keep(index, &frames[0].url);
-                Completed::Completed
-            }
-            false if before.found() == Some(State::Completed) && before.fence == fence => {
-                Completed::Completed
-            }
-            false => Completed::Lost(before.found()),
-        };
-        assert_eq!(real, expected);
-    }
-
     /// Notes a session's last frame.
     fn keep(&mut self, job: usize, url: &str) {
         let expires_at = self.pure.now + QueueOptions::default().retention.as_millis() as u64;

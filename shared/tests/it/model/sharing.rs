@@ -1,8 +1,12 @@
-//! The pure side of sharing: who leads for a fingerprint, who follows, and who is handed over when.
+//! Sharing: who leads for a fingerprint, who follows, and who is handed over when; the pure side, and
+//! its comparison with the real one.
 
-use framewire_shared::domain::{JobId, State, Verb};
+use framewire_shared::domain::{Cell, JobId, State, Verb};
+use framewire_shared::store::codec::Completed;
+use framewire_shared::store::queue::Lease;
 
 use super::pure::{Place, Pure};
+use super::{World, frame, invariants};
 
 /// Fingerprints in play; fewer than jobs, so that they meet.
 pub(crate) const PRINTS: usize = 2;
@@ -134,5 +138,68 @@ impl Pure {
             self.shares[print].landed = None;
         }
         true
+    }
+}
+
+impl World {
+    /// Tells the leader of a fingerprint that stands in its line, not in the window.
+    pub(super) fn leader_that_waits(&mut self, same: Option<usize>) -> Option<usize> {
+        let leader = self.pure.leader(same?)?;
+        let job = &self.pure.jobs[leader];
+        let waits = job.state == State::Queued && job.place == Place::Line;
+        (waits && !invariants::is_out(&mut self.redis, &job.id)).then_some(leader)
+    }
+
+    /// Places a job by its fingerprint, as the real one was; tells whether its frames are there.
+    ///
+    /// Which of two that wait would be served first depends on lines and turns, which the pure side
+    /// does not know: a leader may give way only while it waits.
+    pub(super) fn join(&mut self, job: usize, waited: Option<usize>, land_ms: u64) -> bool {
+        let Some(same) = self.pure.jobs[job].print else {
+            return false;
+        };
+        let before = self.pure.leader(same);
+        let leads = invariants::leader(&mut self.redis, same).as_deref()
+            == Some(self.pure.jobs[job].id.as_str());
+        let took_over = leads && before.is_some();
+        assert!(!took_over || waited == before, "a leader that does not wait gave way");
+        self.pure.join(job, took_over, land_ms)
+    }
+
+    pub(super) async fn land(&mut self, same: Option<usize>, without: bool) {
+        let text = same.map(print);
+        let Some(same) = same.or_else(|| self.pure.due()) else {
+            assert_eq!(self.store.land(Cell::FIRST, None, None).await.unwrap(), None);
+            return;
+        };
+        let gone = self.pure.shares[same].leader.clone().filter(|_| without);
+        let real = self.store.land(Cell::FIRST, text.as_deref(), gone.as_ref()).await.unwrap();
+        let expected = self.pure.land(same, without);
+        let handed = real.map_or_else(Vec::new, |landing| {
+            assert_eq!(landing.fingerprint, print(same));
+            assert_eq!(Some(&landing.leader), self.pure.shares[same].leader.as_ref());
+            landing.followers
+        });
+        let told: Vec<_> = handed.iter().map(|its| (its.job.clone(), its.fence.0)).collect();
+        assert_eq!(told, expected);
+        self.handed.extend(handed);
+    }
+
+    pub(super) async fn fulfil(&mut self, follower: &Lease) {
+        let frames = [frame(follower, 0)];
+        let real = self.store.fulfil(follower, &frames).await.unwrap();
+        let (index, fence) = (self.pure.find(&follower.job), follower.fence.0);
+        let before = self.pure.jobs[index].clone();
+        let expected = match self.pure.fulfil(index, fence) {
+            true => {
+                self.keep(index, &frames[0].url);
+                Completed::Completed
+            }
+            false if before.found() == Some(State::Completed) && before.fence == fence => {
+                Completed::Completed
+            }
+            false => Completed::Lost(before.found()),
+        };
+        assert_eq!(real, expected);
     }
 }
