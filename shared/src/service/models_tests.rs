@@ -146,5 +146,5 @@ fn a_model_shares_only_where_that_is_said() {
                 [models.hen]\nprovider = \"builtin\"\n";
     let models = load(text, &[]).unwrap().models.0;
     assert!(models["fox"].cache && !models["hen"].cache);
-    refused("[models.fox]\nprovider = \"builtin\"\ncache = 1\n", &[], &["cache"]);
+    refused("[models.fox]\nprovider = \"builtin\"\ncache = \"us\"\n", &[], &["cache"]);
 }
