@@ -5,7 +5,8 @@
 -- ARGV    1 nonce, 2 job id, 3 fence, 4 time in the provider ms, 5 time storing ms, 6 retention ms,
 --         7 JSON of its frames, 8 the last one's event JSON ('' = it is announced), 9 its URL,
 --         10 JSON of those that are missing, 11 URL under which the last is published ('' = it is not)
--- Returns {"completed"}   {"already"} (by this very fence)   {"refused", state found} (too early)
+-- Returns {"completed"}, or {"completed", fingerprint} where others wait for the same frames
+--         {"already"} (by this very fence)   {"refused", state found} (too early)
 --         {"lost", state found or 'missing'}
 -- Emits   frame-ready {index, frame}, completed {frames, missing, timings}
 local id, fence, generate_ms, upload_ms, retention_ms, frames, last_frame, last_url, missing =
@@ -33,4 +34,4 @@ end
 if missing ~= '[]' then redis.call('HSET', j.key, 'missing', missing) end
 finish(j, 'completed', retention_ms, 'completed', '{"frames":' .. frames .. ',"missing":' .. missing
   .. ',"timings":' .. timings .. '}', its, 'artifacts', frames, 'timings', timings)
-return {'completed'}
+return {'completed', j.is_followed and j.fingerprint}

@@ -22,6 +22,8 @@ local published = j[13] and redis.call('HGET', root .. 'catalogue', j[12])
 if published and string.match(published, '%S+$') == id then
   redis.call('HDEL', root .. 'catalogue', j[12])
 end
+if j.fingerprint then pass_on(j, 'deleted') end
 redis.call('ZREM', root .. 'dead', id)
 forget(id, session, j[11])
+if j.fingerprint then admit(j.pool) end
 return {'deleted'}

@@ -21,7 +21,7 @@ redis.call('HDEL', j.key, 'finished_at', 'expires_at', 'failure_stage', 'error_c
   'error_message', 'error_detail', 'artifacts', 'checkpoint', 'timings', 'cancel_requested', 'promised_at')
 redis.call('ZADD', root .. 'active:' .. j.session, at, id)
 redis.call('ZREM', root .. 'dead', id)
-enqueue(j)
+if not (j.fingerprint and join(j, 0)) then enqueue(j) end
 emit(j, 'queued', queued_json(j, 'retry', ',"retry_count":' .. retries))
 admit(j.pool)
 return {'queued', retries}

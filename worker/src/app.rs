@@ -17,6 +17,7 @@ use framewire_shared::service::shutdown::Shutdown;
 use framewire_shared::store::Store;
 use framewire_shared::store::blobs::Blobs;
 use framewire_shared::store::operate::Unfit;
+use framewire_shared::store::share::Sharer;
 use futures::future::join_all;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -31,6 +32,7 @@ use crate::routes::Routes;
 use crate::runner::Runner;
 use crate::source::Sources;
 use crate::status::{self, Status};
+use crate::upkeep::copier::Copier;
 use crate::upkeep::heart::Heart;
 use crate::upkeep::janitor::Janitor;
 use crate::upkeep::prober::Prober;
@@ -116,6 +118,7 @@ impl App {
         let pools: Vec<Pool> = settings.worker.pools.clone();
         let prober = Prober { routes: routes.clone() };
         let options = settings.queue_options();
+        let sharer = Sharer { store: store.clone(), blobs: blobs.clone() };
         let janitor = Janitor {
             blobs,
             store: store.clone(),
@@ -138,6 +141,7 @@ impl App {
             });
             hearts.push(heart.clone());
             let sweeper = Sweeper { cell, store: store.clone(), metrics: metrics.clone() };
+            let copier = Copier { cell, sharer: sharer.clone() };
             let pump = Pump {
                 cell,
                 worker: worker.clone(),
@@ -155,7 +159,11 @@ impl App {
                     fit = wait_until_fit(&store, cell) => fit?,
                 }
                 let beside = async {
-                    tokio::join!(heart.run(drain.clone()), sweeper.run(drain.clone()));
+                    tokio::join!(
+                        heart.run(drain.clone()),
+                        sweeper.run(drain.clone()),
+                        copier.run(drain.clone()),
+                    );
                     std::future::pending().await
                 };
                 tokio::select! {

@@ -17,6 +17,7 @@ use framewire_shared::service::failpoint;
 use framewire_shared::store::blobs::Blobs;
 use framewire_shared::store::codec::{Cancel, Claimed, Completed, Failed, Noted, Released};
 use framewire_shared::store::queue::{Lease, Made};
+use framewire_shared::store::share::Sharer;
 use framewire_shared::store::{Store, StoreError};
 
 use crate::attempt::{Attempt, Interrupted, Produced};
@@ -132,6 +133,10 @@ impl Runner {
         failpoint::hit("complete_after");
         match answer {
             Some(Completed::Completed) => Settled::Completed,
+            Some(Completed::Followed(fingerprint)) => {
+                self.share(&held.lease, &fingerprint).await;
+                Settled::Completed
+            }
             Some(Completed::Lost(_) | Completed::Refused(_)) | None => Settled::Abandoned,
         }
     }
@@ -147,6 +152,15 @@ impl Runner {
                 tracing::warn!(job = %frame.job, "a frame was not published: failed to {error:#}");
                 None
             }
+        }
+    }
+
+    /// Gives the frames of a completed job to those that follow it.
+    async fn share(&self, lease: &Lease, fingerprint: &str) {
+        let sharer = Sharer { store: self.store.clone(), blobs: self.blobs.clone() };
+        if let Err(error) = sharer.serve(lease.job.cell(), Some(fingerprint)).await {
+            let error = anyhow::Error::from(error);
+            tracing::warn!(job = %lease.job, "its followers wait for a copier: failed to {error:#}");
         }
     }
 

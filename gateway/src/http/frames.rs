@@ -148,7 +148,7 @@ impl Order<'_> {
         if context.settings.when_closed(&settings.pool) != WhenClosed::Refuse {
             return Ok(None);
         }
-        let wait = context.store.closed(session.id.cell(), &settings.pool).await?;
+        let wait = context.store.closed(session.id.cell(), &settings.pool, None).await?;
         Ok(wait.map(full::closed))
     }
 
@@ -173,13 +173,14 @@ impl Order<'_> {
             catalogue: settings.catalogue,
             shelf: Some(Place { digest: &self.digest, made }),
             idempotency: None,
+            fingerprint: None,
         };
         let answer = context.store.submit(&new).await?;
         if !matches!(answer, Submitted::Accepted { .. }) {
             placed.undo(context, session).await;
         }
         Ok(match answer {
-            Submitted::Accepted { .. } => Ok(true),
+            Submitted::Accepted { .. } | Submitted::Hit { .. } => Ok(true),
             Submitted::ShelfMoved => Ok(false),
             Submitted::SessionFull(full) => Err(full::session(full)),
             Submitted::QueueFull(full) => Err(full::queue(full)),

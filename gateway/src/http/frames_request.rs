@@ -87,6 +87,7 @@ impl FramesRequest {
             start_within_s: None,
             metadata: Map::new(),
             sized: self.sized,
+            cache: None,
         }
     }
 }

@@ -78,6 +78,8 @@ pub struct JobView<'a> {
     /// Frames that it was completed without, and why; a job with none at all has failed
     #[schema(value_type = Vec<mirror::Missing>)]
     pub missing: &'a [Missing],
+    /// Whether they were drawn for another request for the very same
+    pub cached: bool,
     /// Why it failed; null unless it did
     #[schema(required)]
     pub error: Option<JobError<'a>>,
@@ -208,6 +210,7 @@ impl<'a> JobView<'a> {
             input: RawValue::NULL,
             frames: &[],
             missing: &[],
+            cached: false,
             error: None,
             fallback: None,
             urls: Urls::of(id),
@@ -252,6 +255,7 @@ impl<'a> From<&'a JobRow> for JobView<'a> {
             input: raw(&job.input),
             frames: &job.artifacts,
             missing: &job.missing,
+            cached: job.cached,
             error,
             fallback: row.fallback.as_ref(),
             urls: Urls::of(&job.id),

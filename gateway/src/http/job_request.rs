@@ -8,7 +8,7 @@ use actix_web::web::{BytesMut, Payload};
 use framewire_shared::domain::input::SIDE_DEFAULT_PX;
 use framewire_shared::domain::picture::DATA_URI_BYTES_MAX;
 use framewire_shared::domain::{FrameInput, InputFault, InputPicture, Place, Priority};
-use framewire_shared::service::models::ModelSettings;
+use framewire_shared::service::models::{ModelSettings, Route};
 use framewire_shared::service::settings::Settings;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,21 @@ const START_WITHIN_S: std::ops::RangeInclusive<u64> = 1..=86_400;
 const METADATA_MEMBERS_MAX: usize = 16;
 /// Size of `metadata` as JSON.
 const METADATA_BYTES_MAX: usize = 4 * 1024;
+/// Members of an input that say all of themselves. With any other a request shares with nobody: what
+/// stands behind an address may change, and another session's picture is its own.
+const SHARED_MEMBERS: [&str; 11] = [
+    "prompt",
+    "negative_prompt",
+    "width",
+    "height",
+    "steps",
+    "seed",
+    "n",
+    "output_format",
+    "step_ms",
+    "fault",
+    "fault_attempts",
+];
 
 /// A job that is asked for
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -48,6 +63,10 @@ pub struct JobRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 86400)]
     pub start_within_s: Option<u64>,
+    /// Whether the frames may be those of another request for the very same, and may answer others;
+    /// what the model's settings say when absent. Only requests with a seed share
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<bool>,
     /// Your own notes: at most 16 texts, numbers or truths, 4096 bytes together
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]
@@ -100,15 +119,39 @@ impl JobRequest {
 
     /// Digests a request as it was understood, so that spaces and order of members don't matter.
     pub fn digest(&self) -> String {
-        use std::fmt::Write;
-        let text = serde_json::to_vec(self).unwrap_or_else(|error| unreachable!("{error}"));
-        let mut hex = String::with_capacity(64);
-        for byte in Sha256::digest(text) {
-            // Writing to a String can't fail.
-            let _ = write!(hex, "{byte:02x}");
-        }
-        hex
+        digest_of(self)
     }
+
+    /// Digests what is to be drawn, and by whom; `None` for a request that shares with nobody.
+    ///
+    /// To be called before a seed is drawn for it: two requests without one want two pictures.
+    pub fn fingerprint(&self, name: &str, model: &ModelSettings) -> Option<String> {
+        if !self.cache.unwrap_or(model.cache) || self.input.seed.is_none() {
+            return None;
+        }
+        let Ok(Value::Object(input)) = serde_json::to_value(&self.input) else {
+            return None;
+        };
+        if !input.keys().all(|member| SHARED_MEMBERS.contains(&member.as_str())) {
+            return None;
+        }
+        // Settings change: another provider draws another picture.
+        let route = |route: &Route| (route.provider.clone(), route.model.clone());
+        let routes: Vec<_> = model.routes.iter().map(route).collect();
+        Some(digest_of(&(&model.pool, name, routes, input)))
+    }
+}
+
+/// Gives the SHA-256 of something as JSON, in hex.
+fn digest_of(value: &impl Serialize) -> String {
+    use std::fmt::Write;
+    let text = serde_json::to_vec(value).unwrap_or_else(|error| unreachable!("{error}"));
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(text) {
+        // Writing to a String can't fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
 }
 
 /// Tells whether a body names a side; one that can't be read has been refused before.
@@ -167,6 +210,7 @@ impl Body for JobRequest {
             "/input/fault_attempts" => "a whole number from 0",
             "/priority" => "high, normal or low",
             "/start_within_s" => "a whole number of seconds from 1 to 86400",
+            "/cache" => "true or false",
             "/metadata" => "an object",
             _ => return None,
         })

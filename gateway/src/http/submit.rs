@@ -12,11 +12,12 @@ use std::time::Duration;
 use actix_web::http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use framewire_shared::domain::{JobId, State};
+use framewire_shared::domain::{Artifact, JobId, State};
 use framewire_shared::service::failpoint;
 use framewire_shared::service::settings::WhenClosed;
 use framewire_shared::store::codec::Submitted;
-use framewire_shared::store::queue::Submission;
+use framewire_shared::store::queue::{Lease, Submission};
+use framewire_shared::store::share::{Shared, Sharer};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -51,7 +52,8 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
             headers(("Location", description = "The job"),
                 ("Retry-After", description = "When to look at it, in seconds"),
                 ("Idempotent-Replayed", description = "`true` if it was accepted before"))),
-        (status = 200, description = "The job has ended while this request waited", body = JobView),
+        (status = 200, description = "The job has ended while this request waited, or is answered \
+            with frames that are there (`cached`)", body = JobView),
         (status = 400, description = "Malformed JSON or header"),
         (status = 401, description = "No session"),
         (status = 413, description = "The body is too large"),
@@ -78,8 +80,11 @@ pub async fn submit(
     let (model, settings) =
         body.resolve(&shared).unwrap_or_else(|| unreachable!("a checked request names a model"));
     let key = idempotency_key(&request)?;
+    let fingerprint = body.fingerprint(model, settings);
+    let fingerprint = fingerprint.as_deref();
     if context.settings.when_closed(&settings.pool) == WhenClosed::Refuse
-        && let Some(wait) = context.store.closed(session.id.cell(), &settings.pool).await?
+        && let Some(wait) =
+            context.store.closed(session.id.cell(), &settings.pool, fingerprint).await?
     {
         return Err(with_fallback(full::closed(wait), &context, &session, &bytes).await);
     }
@@ -107,6 +112,7 @@ pub async fn submit(
             catalogue: settings.catalogue,
             shelf: None,
             idempotency: key.map(|key| (key, digest.as_str())),
+            fingerprint,
         })
         .await?;
     failpoint::hit("submit_after");
@@ -132,6 +138,11 @@ pub async fn submit(
             Ok(accepted(&id, &view, false))
         }
         Submitted::Accepted { .. } => answer_later(&context, &session, &id, wait, false).await,
+        Submitted::Hit { fence, leader, frames } => {
+            let own = Lease { job: id, fence };
+            answer_hit(&context, fingerprint, &own, &leader, &frames).await;
+            answer_later(&context, &session, &own.job, wait, false).await
+        }
         Submitted::Replayed(first) => answer_later(&context, &session, &first, wait, true).await,
         Submitted::KeyReused(_, fallback) => Err(Problem::new(
             Code::KeyReused,
@@ -166,6 +177,28 @@ pub async fn with_fallback(
     }
 }
 
+/// Gives a job that was just accepted the frames that another has drawn. Where they can't be copied
+/// it is drawn like any other; a failure is left to the workers, who find the job without our help.
+async fn answer_hit(
+    context: &Context,
+    fingerprint: Option<&str>,
+    own: &Lease,
+    leader: &JobId,
+    frames: &[Artifact],
+) {
+    let (store, blobs) = (context.store.clone(), context.blobs.clone());
+    let sharer = Sharer { store, blobs };
+    let answered = match sharer.fulfil(own, frames).await {
+        Ok(Shared::Uncopied) => {
+            sharer.store.land(own.job.cell(), fingerprint, Some(leader)).await.map(drop)
+        }
+        answer => answer.map(drop),
+    };
+    if let Err(error) = answered {
+        tracing::warn!(job = %own.job, "its frames wait for a worker: failed to {error}");
+    }
+}
+
 /// Answers with the job as it is now, or as it ends if that is waited for.
 async fn answer_later(
     context: &Context,
@@ -176,9 +209,10 @@ async fn answer_later(
 ) -> Result<HttpResponse, Problem> {
     let row = jobs::own(context, session, id, wait.unwrap_or_default()).await?;
     let view = JobView::from(&row);
-    let mut response = match wait {
-        Some(_) if row.job.state.is_terminal() => jobs::answer(&mut HttpResponse::Ok(), &view),
-        _ => accepted(id, &view, replayed),
+    let ended = row.job.state.is_terminal() && (wait.is_some() || !replayed);
+    let mut response = match ended {
+        true => jobs::answer(&mut HttpResponse::Ok(), &view),
+        false => accepted(id, &view, replayed),
     };
     if replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));

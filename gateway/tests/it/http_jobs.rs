@@ -8,6 +8,7 @@ use crate::support::{Gateway, Worker, job_id, json_of, problem_of};
 
 const MEMBERS: [&str; 26] = [
     "attempt_count",
+    "cached",
     "cancel_requested",
     "created_at",
     "error",

@@ -5,6 +5,8 @@ mod support;
 
 /// Submitting, and everything that can be wrong with it.
 mod http_submit;
+/// The very same asked for twice.
+mod http_share;
 /// Which models there are, and what each can do.
 mod http_models;
 /// Reading, waiting for, listing, cancelling and retrying.

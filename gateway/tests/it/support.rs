@@ -231,6 +231,12 @@ impl<'a> Worker<'a> {
         Self { gateway, id, popper }
     }
 
+    /// Says that all of its providers are closed off for a minute.
+    pub(crate) async fn close(&self) {
+        let (store, minute) = (&self.gateway.store, Duration::from_secs(60));
+        store.heartbeat_closed(Cell::FIRST, &pool(), &self.id, minute, minute).await.unwrap();
+    }
+
     /// Pops and claims the next job.
     pub(crate) async fn claim(&mut self) -> Lease {
         let hint = loop {

@@ -22,6 +22,7 @@ local function finish(j, state, retention_ms, kind, body, its, ...)
   redis.call('PEXPIRE', j.key, retention_ms)
   redis.call('ZREM', root .. 'active:' .. j.session, j.id)
   emit(j, kind, body)
+  if j.fingerprint then pass_on(j, state, retention_ms) end
   admit(j.pool, its)
 end
 

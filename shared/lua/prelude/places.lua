@@ -40,7 +40,7 @@ local function free(j)
   end
 end
 
--- Takes a queued job out of wherever it stands: line, window or delay.
+-- Takes a queued job out of wherever it stands: line, window, delay, or behind its leader.
 local function withdraw(j)
   redis.call('ZREM', root .. 'queue:' .. j.line, j.id)
   if j.run_by then redis.call('ZREM', root .. 'deadline:' .. j.pool, j.id) end
@@ -53,8 +53,8 @@ local function withdraw(j)
   elseif redis.call('ZREM', root .. 'out:' .. j.pool, j.id) == 1 then
     redis.call('ZREM', root .. 'ready:' .. j.line, j.id)
     free(j)
-  else
-    redis.call('ZREM', root .. 'delayed:' .. j.pool, j.id)
+  elseif redis.call('ZREM', root .. 'delayed:' .. j.pool, j.id) == 0 and j.fingerprint then
+    redis.call('ZREM', root .. 'follow:' .. j.fingerprint, j.id)
   end
 end
 

@@ -39,12 +39,22 @@ local function wait_json(its, j, ahead, rank, own)
     + math.ceil(((rounds + 1) * its.service_ms + NINE_OF_TEN * spread_ms) * margin))
 end
 
--- Tells a queued job's jobs ahead (nil when it stands in no line) and its wait as JSON text.
+-- Tells a queued job's jobs ahead (nil when it stands in no line) and its wait as JSON text; of one
+-- that follows another, the leader's.
 local function outlook(j, its)
   local ahead, rank = ahead_of(j)
-  if not ahead then return nil, 'null' end
-  local own = redis.call('ZRANK', root .. 'active:' .. j.session, j.id) or 0
-  return ahead, wait_json(its, j, ahead, rank, own)
+  if ahead then
+    local own = redis.call('ZRANK', root .. 'active:' .. j.session, j.id) or 0
+    return ahead, wait_json(its, j, ahead, rank, own)
+  end
+  local follow = j.fingerprint and root .. 'follow:' .. j.fingerprint
+  local follows = follow and redis.call('ZSCORE', follow, j.id)
+  local leader = follows and load(redis.call('GET', root .. 'leader:' .. j.fingerprint) or '')
+  if not leader then return nil, 'null' end
+  if leader.state == 'queued' then return outlook(leader, its) end
+  if leader.state == 'completed' then return 0, '0' end
+  -- It has its slot: what is left is the job alone.
+  return 0, wait_json(its, leader, its.slots - its.running - 1, 0, 0)
 end
 
 -- What one completed job weighs in the pool's mean.

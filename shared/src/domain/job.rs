@@ -85,6 +85,8 @@ pub enum Verb {
     Upload,
     /// Its worker has stored them all, or those that could be made.
     Complete,
+    /// The frames that another job has drawn are its own now.
+    Fulfil,
     /// Its attempt failed and another will follow.
     FailForNow,
     /// Its attempt failed and none will follow.
@@ -117,11 +119,12 @@ pub struct Transition {
 const RUNNING: &[State] = &[State::Processing, State::Generating, State::Uploading];
 
 /// The whole state machine. Submit is not a row: it makes the job, in [`State::Queued`].
-pub const TRANSITIONS: [Transition; 12] = [
+pub const TRANSITIONS: [Transition; 13] = [
     row(Verb::Claim, &[State::Queued], State::Processing),
     row(Verb::Generate, &[State::Processing], State::Generating),
     row(Verb::Upload, &[State::Generating], State::Uploading),
     row(Verb::Complete, &[State::Uploading], State::Completed),
+    row(Verb::Fulfil, &[State::Queued], State::Completed),
     row(Verb::FailForNow, RUNNING, State::Queued),
     row(Verb::FailForGood, RUNNING, State::Failed),
     row(Verb::Release, RUNNING, State::Queued),
@@ -219,6 +222,8 @@ pub struct Job {
     pub artifacts: Vec<Artifact>,
     /// Frames that it was completed without.
     pub missing: Vec<Missing>,
+    /// Whether its frames are copies of another job's.
+    pub cached: bool,
     /// State in which it failed.
     pub failure_stage: Option<State>,
     /// Why it failed.
@@ -290,6 +295,7 @@ impl Job {
             missing: json::<Vec<Missing>>(fields, "missing")
                 .map_err(json_faulty("missing"))?
                 .unwrap_or_default(),
+            cached: maybe("cached").is_some(),
             failure_stage: maybe("failure_stage").as_deref().and_then(State::from_word),
             error_code: maybe("error_code").as_deref().map(ErrorCode::from_word),
             error_message: maybe("error_message"),

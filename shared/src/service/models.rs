@@ -46,6 +46,8 @@ pub struct ModelSettings {
     /// Whether its newest frame may stand in for those of any session: pictures that users made are
     /// published.
     pub catalogue: bool,
+    /// Whether requests for the very same share one picture, where they don't say otherwise.
+    pub cache: bool,
     /// What all of its routes can do.
     #[serde(skip)]
     pub abilities: Abilities,
@@ -59,6 +61,7 @@ impl Default for ModelSettings {
             routes: Vec::new(),
             default: false,
             catalogue: false,
+            cache: false,
             abilities: Abilities::default(),
         }
     }

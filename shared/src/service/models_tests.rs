@@ -139,3 +139,12 @@ fn every_number_of_a_guard_and_what_a_closed_pool_does_can_be_said() {
     let settings = load(&unbounded, &[]).unwrap();
     assert_eq!(settings.providers["main"].guard(true).unwrap().budget, None);
 }
+
+#[test]
+fn a_model_shares_only_where_that_is_said() {
+    let text = "[models.fox]\nprovider = \"builtin\"\ncache = true\n\
+                [models.hen]\nprovider = \"builtin\"\n";
+    let models = load(text, &[]).unwrap().models.0;
+    assert!(models["fox"].cache && !models["hen"].cache);
+    refused("[models.fox]\nprovider = \"builtin\"\ncache = \"us\"\n", &[], &["cache"]);
+}

@@ -9,7 +9,7 @@
 // Uploaded files, and the pictures that a job starts from.
 pub mod inputs;
 
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -28,6 +28,7 @@ const CATALOGUE: &str = "catalogue";
 #[derive(Debug, Clone)]
 pub struct Blobs {
     objects: Arc<dyn ObjectStore>,
+    folder: Arc<FilePath>,
 }
 
 impl From<object_store::Error> for StoreError {
@@ -69,13 +70,52 @@ impl Blobs {
         let objects = LocalFileSystem::new_with_prefix(folder)
             .map_err(std::io::Error::other)?
             .with_automatic_cleanup(true);
-        Ok(Self { objects: Arc::new(objects) })
+        Ok(Self { objects: Arc::new(objects), folder: folder.into() })
     }
 
     /// Writes a blob, whole or not at all. The same name written twice has the same bytes.
     pub async fn put(&self, id: &impl BlobName, bytes: Bytes) -> Result<(), StoreError> {
         self.objects.put(&path(id), PutPayload::from_bytes(bytes)).await?;
         Ok(())
+    }
+
+    /// Copies a blob; false if it is not there (any more).
+    ///
+    /// On disk it is a second name of the same file, so a copy costs no room and outlives the first
+    /// name. Its age counts from now, and so does that of every other name of it: one that nobody
+    /// refers to any more may stay as long as the newest.
+    pub async fn copy(&self, from: &impl BlobName, to: &impl BlobName) -> Result<bool, StoreError> {
+        match self.objects.copy(&path(from), &path(to)).await {
+            Ok(()) => {}
+            Err(object_store::Error::NotFound { .. }) => return Ok(false),
+            // A file system without second names.
+            Err(_) => {
+                let bytes = match self.objects.get(&path(from)).await {
+                    Ok(blob) => blob.bytes().await?,
+                    Err(object_store::Error::NotFound { .. }) => return Ok(false),
+                    Err(error) => return Err(error.into()),
+                };
+                self.put(to, bytes).await?;
+            }
+        }
+        let file = self.folder.join(to.path().iter().collect::<PathBuf>());
+        let touched = tokio::task::spawn_blocking(move || {
+            std::fs::File::options().write(true).open(file)?.set_modified(SystemTime::now())
+        });
+        match touched.await.map_err(std::io::Error::other).flatten() {
+            Ok(()) => Ok(true),
+            Err(source) => {
+                Err(object_store::Error::Generic { store: "disk", source: source.into() }.into())
+            }
+        }
+    }
+
+    /// Removes one blob, if it is there.
+    pub async fn remove(&self, id: &ArtifactId) -> Result<(), StoreError> {
+        match self.objects.delete(&path(id)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Tells a blob's size in bytes; `None` if it is not there.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::StoreError;
-use crate::domain::{Cursor, Fallback, Fence, Job, JobId, State};
+use crate::domain::{Artifact, Cursor, Fallback, Fence, Job, JobId, State};
 
 /// What a script answered: text, or lists of such. Numbers are kept as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +117,15 @@ pub enum Submitted {
         /// What to show until it has a frame.
         fallback: Fallback,
     },
+    /// The job is accepted, and another has drawn its frames: they are to be copied at once.
+    Hit {
+        /// Proves whose copies count.
+        fence: Fence,
+        /// Who has drawn them.
+        leader: JobId,
+        /// What it has drawn.
+        frames: Vec<Artifact>,
+    },
     /// The same request was accepted before under this key.
     Replayed(JobId),
     /// Another request was accepted before under this key.
@@ -156,6 +165,10 @@ impl Submitted {
             ["accepted", at, ahead, wait, kind, url] => Self::Accepted {
                 created_at: number(at)?, ahead: number(ahead)?, wait_ms: maybe(wait)?,
                 fallback: fallback(kind, url)?,
+            },
+            ["hit", fence, leader, frames] => Self::Hit {
+                fence: Fence(number(fence)?), leader: job_id(leader)?,
+                frames: super::share::frames_of(frames)?,
             },
             ["replayed", job] => Self::Replayed(job_id(job)?),
             ["key_reused", job, kind, url] => Self::KeyReused(job_id(job)?, fallback(kind, url)?),
@@ -262,11 +275,13 @@ fn refused(text: &str) -> Result<State, StoreError> {
     found(text)?.ok_or_else(|| StoreError::Garbled("refused by a missing job".into()))
 }
 
-/// Answers of `complete.lua`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Answers of `complete.lua` and `fulfil.lua`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Completed {
     /// The job is completed, now or by an earlier call of the same fence.
     Completed,
+    /// It is, and others with this fingerprint wait for its frames.
+    Followed(String),
     /// The job is not ours any more: nothing was recorded.
     Lost(Option<State>),
     /// The job is not in `uploading`.
@@ -277,6 +292,7 @@ impl Completed {
     pub(super) fn parse(reply: Reply) -> Result<Self, StoreError> {
         Ok(match_words!(reply, {
             ["completed" | "already"] => Self::Completed,
+            ["completed", fingerprint] => Self::Followed((*fingerprint).to_owned()),
             ["lost", state] => Self::Lost(found(state)?),
             ["refused", state] => Self::Refused(refused(state)?),
         }))

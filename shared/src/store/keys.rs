@@ -22,6 +22,9 @@
 //! | `live:<session>` | set | jobs admitted or running; the cap is its size | admit, ends | session cap |
 //! | `delayed:<pool>` | zset | failed attempts that wait for their next: job → due | fail, sweep | retries |
 //! | `deadline:<pool>` | zset | unstarted jobs with a start-by: job → run_by | submit, claim, sweep | queued jobs |
+//! | `leader:<fingerprint>` | string | the job that draws, or has drawn, what all with this fingerprint ask for | submit, retry, land, ends | unfinished jobs; retention after its completion |
+//! | `follow:<fingerprint>` | zset | jobs that wait for their leader's frames → queued at | submit, retry, land, fulfil, ends | 1000 each |
+//! | `landed` | zset | fingerprints whose followers are to be handed to somebody who copies the frames for them → when | submit, retry, complete, land, fulfil | such fingerprints |
 //! | `active:<session>` | zset | unfinished jobs: job → submitted at | submit, ends | `session_max` |
 //! | `jobs:<session>` | list | all jobs still listed, newest first | submit, purge, delete | `listed_max`, 7 days |
 //! | `last:<session>` | hash | the newest frame by model: model → `<expires at> <url>`; its blob outlives that moment | complete, delete | models, retention |
@@ -51,7 +54,7 @@ use crate::domain::{Cell, Pool, Priority, SessionId};
 pub const PREFIX: &str = "fw:";
 
 /// Types of the keys above, by the first word after the cell's root; for tests and the doctor.
-pub const TYPES: [(&str, &str); 33] = [
+pub const TYPES: [(&str, &str); 36] = [
     ("config", "hash"),
     ("pools", "set"),
     ("pool", "hash"),
@@ -67,6 +70,9 @@ pub const TYPES: [(&str, &str); 33] = [
     ("live", "set"),
     ("delayed", "zset"),
     ("deadline", "zset"),
+    ("leader", "string"),
+    ("follow", "zset"),
+    ("landed", "zset"),
     ("active", "zset"),
     ("jobs", "list"),
     ("last", "hash"),

@@ -24,6 +24,8 @@ pub mod queue;
 pub mod shelf;
 // The dispatch window: BZPOPMIN on a connection of its own.
 pub mod window;
+// Frames of one job copied for all that ask for the very same.
+pub mod share;
 // Heartbeats and the sweep.
 pub mod upkeep;
 // What all workers know of each provider, changed one step at a time.

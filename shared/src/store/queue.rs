@@ -49,6 +49,8 @@ pub struct Submission<'a> {
     pub shelf: Option<Place<'a>>,
     /// Key under which the same request is accepted once, and the request's digest.
     pub idempotency: Option<(&'a str, &'a str)>,
+    /// What all that ask for the very same have in common; it shares with nobody when `None`.
+    pub fingerprint: Option<&'a str>,
 }
 
 /// What an attempt has made of its job.
@@ -77,7 +79,7 @@ pub struct Lease {
     pub fence: Fence,
 }
 
-fn ms(duration: Duration) -> String {
+pub(super) fn ms(duration: Duration) -> String {
     duration.as_millis().to_string()
 }
 
@@ -113,6 +115,7 @@ impl Store {
             &listed_s,
             new.tenant.filter(|its| **its != Tenant::public()).map_or("", Tenant::as_str),
             if new.catalogue { "1" } else { "" },
+            new.fingerprint.unwrap_or_default(),
         ];
         // Whoever makes nothing ahead sends nothing more.
         let place = new.shelf.map(|its| (its.digest, its.made.to_string(), ms(options.retention)));
@@ -368,12 +371,16 @@ impl Store {
 }
 
 /// Writes one of our own types, which have no part that JSON can't say.
-fn json<T: serde::Serialize + ?Sized>(value: &T) -> String {
+pub(super) fn json<T: serde::Serialize + ?Sized>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_else(|error| unreachable!("our types are JSON: {error}"))
 }
 
 /// Writes the event that tells of the newest of these frames.
 fn frame_event(frames: &[Artifact]) -> Result<String, StoreError> {
-    let newest = frames.last().ok_or_else(|| StoreError::Garbled("no frame".into()))?;
-    Ok(format!(r#"{{"index":{},"frame":{}}}"#, newest.index, json(newest)))
+    frames.last().map(event_of).ok_or_else(|| StoreError::Garbled("no frame".into()))
+}
+
+/// Writes the event that tells of a frame.
+pub(super) fn event_of(frame: &Artifact) -> String {
+    format!(r#"{{"index":{},"frame":{}}}"#, frame.index, json(frame))
 }

@@ -27,7 +27,8 @@ macro_rules! prelude {
 }
 
 const PRELUDE: &str = prelude!(
-    "clock", "event", "job", "caps", "admit", "places", "wait", "fallback", "ends", "read",
+    "clock", "event", "job", "caps", "admit", "places", "wait", "fallback", "follow", "ends",
+    "read",
 );
 
 /// Declares the scripts: the field's name is the file's.
@@ -60,6 +61,8 @@ scripts!(
     announce,
     checkpoint,
     complete,
+    land,
+    fulfil,
     fail,
     release,
     cancel,
@@ -87,6 +90,7 @@ scripts!(
     doctor_jobs,
     doctor_sessions,
     doctor_pool,
+    doctor_leaders,
 );
 
 /// Puts the prelude before a script, without the paragraphs that neither it nor they need.

@@ -46,10 +46,16 @@ impl Store {
         codec::capacity(self.run(&self.shared.scripts.heartbeat, cell, &arguments).await?)
     }
 
-    /// Tells for how long all providers of a pool are closed off; `None` if one may be asked, and
-    /// where no worker has said otherwise.
-    pub async fn closed(&self, cell: Cell, pool: &Pool) -> Result<Option<Duration>, StoreError> {
-        codec::closed(self.run(&self.shared.scripts.closed, cell, &[pool.as_str()]).await?)
+    /// Tells for how long all providers of a pool are closed off; `None` if one may be asked,
+    /// where no worker has said otherwise, and for a job with this fingerprint if it needs none.
+    pub async fn closed(
+        &self,
+        cell: Cell,
+        pool: &Pool,
+        fingerprint: Option<&str>,
+    ) -> Result<Option<Duration>, StoreError> {
+        let arguments = [pool.as_str(), fingerprint.unwrap_or_default()];
+        codec::closed(self.run(&self.shared.scripts.closed, cell, &arguments).await?)
     }
 
     /// Mends one pool, unless somebody just did.

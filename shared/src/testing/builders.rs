@@ -29,5 +29,6 @@ pub fn submission<'a>(
         catalogue: false,
         shelf: None,
         idempotency: None,
+        fingerprint: None,
     }
 }

@@ -70,8 +70,26 @@ impl Ward {
         self.world.store.examine(Bounds::default()).await.unwrap()
     }
 
+    /// Has two jobs more, of which `i`, the other session's, follows `h`.
+    async fn with_a_follower() -> Self {
+        let mut ward = Self::new().await;
+        for (name, whose) in [("@h", "@s2"), ("@i", "@s1")] {
+            let session = ward.names.iter().find(|(its, _)| *its == whose).unwrap().1.parse();
+            let job = ward.world.submit_same(&session.unwrap(), "print").await;
+            ward.names.push((name, job.to_string()));
+        }
+        ward
+    }
+
     /// Sweeps as a worker does, without its throttle.
     async fn sweep(&self) {
+        while let Some(landing) = self.world.store.land(Cell::FIRST, None, None).await.unwrap() {
+            for follower in landing.followers {
+                let frames = [artifact(&follower)];
+                let answer = self.world.store.fulfil(&follower, &frames).await.unwrap();
+                assert_eq!(answer, Completed::Completed);
+            }
+        }
         self.redis(&format!("DEL {ROOT}sweep:default"));
         let swept = self.world.store.sweep(Cell::FIRST, &self.world.pool).await;
         assert!(swept.unwrap().is_some());
@@ -124,7 +142,10 @@ impl Ward {
 /// Breaks a fresh world, sees that just these kinds are named, mends it, sees that it is well.
 async fn named_and_mended(cases: &[(&str, &[&str])]) {
     for (commands, kinds) in cases {
-        let ward = Ward::new().await;
+        let ward = match commands.contains("@i") {
+            true => Ward::with_a_follower().await,
+            false => Ward::new().await,
+        };
         ward.break_by(commands);
         let report = ward.examine().await;
         let found: BTreeSet<&str> = report.wrongs().map(|finding| finding.kind).collect();
@@ -167,6 +188,23 @@ async fn a_last_frame_that_leads_nowhere_is_named_and_mended() {
         ("HSET ~last:@s2 builtin garbage", &["last frame"]),
         ("COPY ~last:@s2 ~last:@s1", &["last frame"]),
         ("DEL ~job:@e", &["last frame"]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn followers_that_nobody_will_give_frames_are_named_and_mended() {
+    named_and_mended(&[
+        ("ZREM ~follow:print @i", &["queued nowhere"]),
+        ("ZADD ~follow:print 1 @h; TYPE @i", &["queued twice"]),
+        ("ZADD ~wait:default:normal:@s1 1 @i", &["queued twice", "not in the ledger"]),
+        ("ZADD ~queue:default:normal 1 @i", &["in line wrongly"]),
+        ("ZADD ~follow:print 1 @a; TYPE @i", &["wrong place"]),
+        ("DEL ~leader:print; TYPE @i", &["follows nobody"]),
+        ("SET ~leader:print @e; TYPE @i", &["follows nobody"]),
+        ("SET ~leader:print @e; ZADD ~landed 1 print; TYPE @i", &["handed to nobody"]),
+        ("EXPIRE ~leader:print 100; TYPE @i", &["lead will vanish"]),
+        ("SET ~leader:other @f; TYPE @i", &["leads for ever"]),
     ])
     .await;
 }

@@ -142,12 +142,12 @@ async fn a_pool_whose_providers_are_closed_off_admits_nothing_and_says_for_how_l
     let close = async |worker: &WorkerId| {
         world.store.heartbeat_closed(cell, pool, worker, minute, life).await.unwrap()
     };
-    assert_eq!(world.store.closed(cell, pool).await.unwrap(), None);
+    assert_eq!(world.store.closed(cell, pool, None).await.unwrap(), None);
 
     assert_eq!(close(worker).await, 0);
     let job = world.submit(&mine).await;
     assert_eq!(world.pop(), None, "admitted for a provider that nobody may ask");
-    assert_eq!(world.store.closed(cell, pool).await.unwrap(), Some(minute));
+    assert_eq!(world.store.closed(cell, pool, None).await.unwrap(), Some(minute));
     let wait_ms = async || world.store.job(&job).await.unwrap().unwrap().wait_ms.unwrap();
     let stated = wait_ms().await;
     assert!((64_000..70_000).contains(&stated), "{stated}");
@@ -159,13 +159,13 @@ async fn a_pool_whose_providers_are_closed_off_admits_nothing_and_says_for_how_l
     let other = WorkerId::new(Uuid::new_v4());
     assert_eq!(world.store.heartbeat(cell, pool, &other, 1, life).await.unwrap(), 1);
     assert_eq!(close(worker).await, 1);
-    assert_eq!(world.store.closed(cell, pool).await.unwrap(), None);
+    assert_eq!(world.store.closed(cell, pool, None).await.unwrap(), None);
     assert_eq!(world.pop(), Some(job));
 
     // Who leaves takes the promise along.
     world.store.heartbeat(cell, pool, &other, 0, life).await.unwrap();
     close(worker).await;
-    assert!(world.store.closed(cell, pool).await.unwrap().is_some());
+    assert!(world.store.closed(cell, pool, None).await.unwrap().is_some());
     world.slots(0).await;
-    assert_eq!(world.store.closed(cell, pool).await.unwrap(), None);
+    assert_eq!(world.store.closed(cell, pool, None).await.unwrap(), None);
 }

@@ -14,6 +14,8 @@ mod fallback;
 mod catalogue;
 mod shelf;
 mod idempotency;
+/// The very same asked for twice.
+mod share;
 mod stream;
 mod sessions;
 mod guard;

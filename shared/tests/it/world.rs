@@ -85,6 +85,26 @@ impl World {
         id
     }
 
+    /// Submits a job that shares with others of the same fingerprint.
+    pub(crate) async fn submit_same(&self, session: &SessionId, fingerprint: &str) -> JobId {
+        self.submit_by(session, fingerprint, |_| ()).await.0
+    }
+
+    /// Submits such a job with a change; gives it with the answer.
+    pub(crate) async fn submit_by(
+        &self,
+        session: &SessionId,
+        fingerprint: &str,
+        change: impl FnOnce(&mut Submission<'_>),
+    ) -> (JobId, Submitted) {
+        let id = JobId::new(Cell::FIRST, Uuid::now_v7());
+        let mut new = submission(&id, session, &self.pool, &self.input);
+        new.fingerprint = Some(fingerprint);
+        change(&mut new);
+        let answer = self.store.submit(&new).await.unwrap();
+        (id, answer)
+    }
+
     /// Pops as a worker does, without waiting.
     pub(crate) fn pop(&self) -> Option<JobId> {
         self.redis.pop(&self.pool)

@@ -4,6 +4,8 @@
 pub mod heart;
 // Has broken things mended.
 pub mod sweeper;
+// Copies frames for jobs whose helper has died.
+pub mod copier;
 // Finds out whether a provider that is closed off is well again.
 pub mod prober;
 // Removes frames whose jobs are gone.

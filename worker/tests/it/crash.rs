@@ -60,6 +60,32 @@ async fn a_worker_killed_at_any_point_of_a_job_changes_nothing_of_its_outcome() 
 }
 
 #[tokio::test]
+async fn a_job_that_follows_another_is_completed_wherever_that_ones_worker_is_killed() {
+    for point in ["calling", "complete_before", "complete_after"] {
+        let world = World::new();
+        let victim = Worker::start(&world, &[("FRAMEWIRE_FAILPOINT", point)]);
+        let same = input(6, 30);
+        let (leader, follower) = (world.submit_same(&same).await, world.submit_same(&same).await);
+        let status = victim.wait();
+        assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "{point} was not reached");
+        let _heir = Worker::start(&world, &[]);
+        for job in [&leader, &follower] {
+            reaches(&world, job, State::Completed).await;
+        }
+        let drawn = world.job(&leader).await;
+        assert_eq!((drawn.attempt_count, drawn.cached), (1, false), "{point}");
+        let stored = world.job(&follower).await;
+        assert_eq!((stored.attempt_count, stored.cached), (0, true), "{point}: drawn twice");
+        let frame = &stored.artifacts[0];
+        let id: ArtifactId = frame.url.rsplit('/').next().unwrap().parse().unwrap();
+        assert_eq!((&id.job, id.fence), (&follower, stored.fence), "{point}");
+        assert_eq!(world.blobs.size(&id).await.unwrap(), Some(frame.bytes), "{point}");
+        let told = world.events_of(&stored.session).await;
+        assert_eq!(told, ["queued", "frame-ready", "completed"], "{point}");
+    }
+}
+
+#[tokio::test]
 async fn a_worker_killed_in_its_drain_leaves_its_job_to_the_next() {
     let world = World::new();
     let victim = Worker::start(&world, &[("FRAMEWIRE_FAILPOINT", "draining")]);

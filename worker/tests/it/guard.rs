@@ -289,7 +289,7 @@ async fn a_throttled_provider_is_left_alone_and_its_pool_admits_nothing_until_th
     assert_eq!(attempt(&world, &routes).await, Settled::Retrying);
     assert!(is_closed(&world, &routes).await);
     heart.tick().await.unwrap();
-    let closed = async || world.store.closed(Cell::FIRST, &world.pool).await.unwrap();
+    let closed = async || world.store.closed(Cell::FIRST, &world.pool, None).await.unwrap();
     assert_eq!(closed().await, Some(Duration::from_secs(30)));
     let job = world.submit(1).await;
     let mut popper = world.store.popper(Cell::FIRST, std::slice::from_ref(&world.pool));

@@ -204,6 +204,17 @@ impl World {
         id
     }
 
+    /// Submits a job of a session of its own, which shares with all that ask for the same input.
+    pub(crate) async fn submit_same(&self, input: &FrameInput) -> JobId {
+        let id = JobId::new(Cell::FIRST, Uuid::now_v7());
+        let session = SessionId::new(Cell::FIRST, Uuid::new_v4());
+        let input = serde_json::to_string(input).unwrap();
+        let mut new = submission(&id, &session, &self.pool, &input);
+        new.fingerprint = Some("same");
+        self.store.submit(&new).await.unwrap();
+        id
+    }
+
     /// Submits a job and claims it.
     pub(crate) async fn claimed(&self, n: u32) -> (JobId, Claimed) {
         self.beat().await;
@@ -230,8 +241,13 @@ impl World {
     }
 
     pub(crate) async fn events(&self) -> Vec<String> {
+        self.events_of(&self.session).await
+    }
+
+    /// Lists the types of a session's durable events.
+    pub(crate) async fn events_of(&self, session: &SessionId) -> Vec<String> {
         let zero = "0-00000000".parse().unwrap();
-        let replay = self.store.replay(&self.session, Some(&zero)).await.unwrap();
+        let replay = self.store.replay(session, Some(&zero)).await.unwrap();
         replay.events.iter().map(|text| text.split(' ').nth(2).unwrap().to_owned()).collect()
     }
 }

@@ -65,6 +65,14 @@ impl Client {
         reply.json().await.expect("a file")
     }
 
+    /// Submits a job that is answered with its frames at once; gives it.
+    pub(crate) async fn answered(&self, body: &Value) -> Value {
+        let request = self.http.post(format!("{}/v1/jobs", self.url));
+        let reply = self.signed(request).json(body).send().await.expect("reach the gateway");
+        assert_eq!(reply.status(), StatusCode::OK);
+        reply.json().await.expect("a job")
+    }
+
     /// Reads anything that needs no session.
     pub(crate) async fn read(&self, path: &str) -> Value {
         let reply = self.http.get(format!("{}{path}", self.url)).send().await;

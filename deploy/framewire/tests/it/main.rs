@@ -14,6 +14,8 @@ mod events;
 mod journey;
 /// From an upload to a frame.
 mod start;
+/// The very same asked for twice.
+mod share;
 /// A provider by one variable.
 mod provider;
 /// Kills, and what comes after.

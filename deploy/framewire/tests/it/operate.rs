@@ -12,7 +12,7 @@ use crate::launcher::{Launcher, refused, up};
 use crate::tidy::redis_cli;
 
 /// Runs an operator's command on a data directory; gives its code and what it printed.
-fn framewire(data: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn framewire(data: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_framewire"));
     command.args(arguments).arg("--data").arg(data);
     let Output { status, stdout, stderr } = command.output().expect("start the command");

@@ -73,6 +73,8 @@ job_events! {
         missing: Vec<Missing>,
         /// Where the time went
         timings: Timings,
+        /// `true` where they were drawn for another request for the very same
+        cached: Option<bool>,
     }
     /// `event: failed`: it failed for good
     Failed {

@@ -61,15 +61,6 @@ impl Blobs {
         }
     }
 
-    /// Copies a blob, on disk by a link; tells whether there was one to copy.
-    pub async fn copy(&self, from: &impl BlobName, to: &impl BlobName) -> Result<bool, StoreError> {
-        match self.objects.copy(&path(from), &path(to)).await {
-            Ok(()) => Ok(true),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// Removes an uploaded file. Called again, it does nothing.
     pub async fn remove_file(&self, file: &FileId) -> Result<(), StoreError> {
         match self.objects.delete(&path(file)).await {

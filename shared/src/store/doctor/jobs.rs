@@ -1,6 +1,7 @@
 //! Where one job stands, and where it must.
 //!
-//! queued ⇔ in exactly one of its line, the window and the delay, and in the ledger unless delayed;
+//! queued ⇔ in exactly one of its line, the window and the delay, and in the ledger unless delayed, or
+//! behind its leader alone;
 //! running ⇔ in `lease` and `live`; ended ⇔ in none. Every remedy is one that a sweep finishes: a
 //! lost job is put where the next sweep looks, and takes the usual way from there.
 
@@ -28,6 +29,7 @@ struct Look {
     created_at: String,
     queued_at: String,
     run_by: Option<u64>,
+    fingerprint: String,
     queue: Option<f64>,
     wait: Option<f64>,
     ready: Option<f64>,
@@ -37,6 +39,7 @@ struct Look {
     deadline: Option<f64>,
     active: Option<f64>,
     dead: Option<f64>,
+    follow: Option<f64>,
     live: Option<f64>,
 }
 
@@ -51,12 +54,13 @@ impl Look {
         let [id, strange, state, session, pool, priority, ttl, rest @ ..] = &words[..] else {
             return Err(garbled());
         };
-        let [created_at, queued_at, run_by, places @ ..] = rest else {
+        let [created_at, queued_at, run_by, fingerprint, places @ ..] = rest else {
             return Err(garbled());
         };
         let places = places.iter().map(|text| score(text));
         let places: Vec<Option<f64>> = places.collect::<Result<_, _>>()?;
-        let [queue, wait, ready, out, lease, delayed, deadline, active, dead, live] = places[..]
+        let [queue, wait, ready, out, lease, delayed, deadline, active, dead, follow, live] =
+            places[..]
         else {
             return Err(garbled());
         };
@@ -71,6 +75,7 @@ impl Look {
             created_at: created_at.clone(),
             queued_at: queued_at.clone(),
             run_by: maybe(run_by)?,
+            fingerprint: fingerprint.clone(),
             queue,
             wait,
             ready,
@@ -80,6 +85,7 @@ impl Look {
             deadline,
             active,
             dead,
+            follow,
             live,
         })
     }
@@ -94,6 +100,7 @@ impl Look {
             ("lease", self.lease),
             ("delayed", self.delayed),
             ("deadline", self.deadline),
+            ("follow", self.follow),
             ("live", self.live),
         ];
         places.into_iter().filter_map(|(word, at)| at.map(|_| word))
@@ -107,6 +114,7 @@ impl Look {
             "wait" => format!("wait:{line}:{session}"),
             "active" | "live" => format!("{word}:{session}"),
             "dead" => word.to_owned(),
+            "follow" => format!("{word}:{}", self.fingerprint),
             _ => format!("{word}:{pool}"),
         }
     }
@@ -208,28 +216,33 @@ impl Judge<'_> {
 
     fn queued(&mut self) {
         let look = self.look;
-        let places: Vec<&str> = [("wait", look.wait), ("out", look.out), ("delayed", look.delayed)]
-            .into_iter()
-            .filter_map(|(word, at)| at.map(|_| word))
-            .collect();
+        let places = [
+            ("wait", look.wait),
+            ("out", look.out),
+            ("delayed", look.delayed),
+            ("follow", look.follow),
+        ];
+        let places: Vec<&str> =
+            places.into_iter().filter_map(|(word, at)| at.map(|_| word)).collect();
         // The sweep puts what is delayed and due into its line, with all that belongs to it.
         let send = format!("ZADD {} 0 {}", key(self.cell, look.name("delayed")), look.id);
         match places[..] {
             [] => self.wrong(
                 "queued nowhere",
-                "says queued and is in no line, window or delay",
+                "says queued and is in no line, window or delay, and follows nobody",
                 "it waits for ever",
                 &send,
             ),
             [_] => {}
             _ => {
-                let extra = if places.contains(&"wait") { "wait" } else { "delayed" };
+                let extra = ["follow", "wait", "delayed"].into_iter();
+                let extra = extra.clone().find(|word| places.contains(word)).unwrap_or("wait");
                 let what = format!("is queued more than once: in {}", places.join(" and "));
                 self.wrong("queued twice", &what, "it may be served twice", &self.out_of(extra));
             }
         }
         match (look.queue.is_some(), look.delayed.is_some()) {
-            (false, false) if !places.is_empty() => {
+            (false, false) if !matches!(places[..], [] | ["follow"]) => {
                 let mend = format!(
                     "ZADD {} {} {}",
                     key(self.cell, look.name("queue")),
@@ -245,6 +258,9 @@ impl Judge<'_> {
             }
             (true, true) if places == ["delayed"] => {
                 self.extra("queue", "is delayed and in the ledger (queue) too");
+            }
+            (true, _) if places == ["follow"] => {
+                self.extra("queue", "follows another and is in the ledger (queue) too");
             }
             _ => {}
         }
@@ -386,6 +402,7 @@ impl Judge<'_> {
             "queue" | "wait" => {
                 ("in line wrongly", "it is counted as waiting, and may be served again")
             }
+            "follow" => ("follows wrongly", "it is given another's frames and needs none"),
             "active" => ("active wrongly", "its user sees it as unfinished, and it counts as such"),
             "dead" => ("letter wrongly", "an operator is shown what is no failure"),
             _ => ("due wrongly", "the sweep will touch a job that it should not"),

@@ -11,8 +11,10 @@ use crate::domain::Cell;
 /// Keys asked for in one step of SCAN.
 const STEP: usize = 500;
 /// Structures that name jobs, by the first word of their key.
-const NAMING: [&str; 10] =
-    ["queue", "wait", "ready", "out", "lease", "delayed", "deadline", "active", "dead", "live"];
+const NAMING: [&str; 11] = [
+    "queue", "wait", "ready", "out", "lease", "delayed", "deadline", "active", "dead", "live",
+    "follow",
+];
 /// Structures that are per pool: their second word names it.
 const OF_POOLS: [&str; 11] = [
     "pool", "queue", "wait", "turn", "ready", "out", "lease", "delayed", "deadline", "workers",
@@ -25,6 +27,7 @@ pub(super) struct Keyspace {
     pub(super) pools: BTreeSet<String>,
     pub(super) sessions: BTreeSet<String>,
     pub(super) guards: BTreeSet<String>,
+    pub(super) fingerprints: BTreeSet<String>,
     /// Job → names of the structures that have it.
     pub(super) jobs: BTreeMap<String, Vec<String>>,
     structures: BTreeSet<String>,
@@ -41,6 +44,7 @@ impl Keyspace {
         match word {
             "job" => drop(self.jobs.entry(second.to_owned()).or_default()),
             "live" | "held" | "stream" | "last" => drop(self.sessions.insert(second.to_owned())),
+            "leader" | "follow" => drop(self.fingerprints.insert(second.to_owned())),
             "guard" => drop(self.guards.insert(second.to_owned())),
             "wait" => drop(words.nth(1).map(|its| self.sessions.insert(its.to_owned()))),
             _ => {}

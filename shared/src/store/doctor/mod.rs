@@ -19,6 +19,8 @@ mod pools;
 mod guards;
 // A session's lines, cap and newest event.
 mod sessions;
+// Who leads and who follows.
+mod leaders;
 // Where one job stands, and where it must.
 mod jobs;
 
@@ -217,6 +219,7 @@ impl Store {
             self.examine_pools(cell, &keyspace, report).await?;
             self.examine_guards(&keyspace, report).await?;
             self.examine_sessions(cell, &keyspace, bounds, report).await?;
+            self.examine_leaders(cell, &keyspace, bounds, report).await?;
             self.examine_jobs(cell, &keyspace, bounds, report).await?;
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! What must hold in Redis after every step, whatever the step was.
 //!
 //! A queued job is in exactly one of: its line, the window, the delay. A running one is in `lease`
-//! and in `live`, an ended one in none. The window is within `out`. Load never grows beyond the
+//! and in `live`, an ended one in none; one that follows another is behind its leader alone. The window is within `out`. Load never grows beyond the
 //! capacity, nor a session beyond its cap. Nothing waits while it could run.
 
 use std::collections::{HashMap, HashSet};
@@ -12,6 +12,7 @@ use redis::Connection;
 
 use super::Command;
 use super::pure::{Place, Pure, PureJob};
+use super::sharing::print;
 
 const ROOT: &str = "fw:{c0}:";
 
@@ -40,6 +41,28 @@ pub(super) fn is_out(redis: &mut Connection, job: &JobId) -> bool {
 fn window(redis: &mut Connection) -> HashSet<String> {
     let classes = Priority::ALL.iter();
     classes.flat_map(|class| members(redis, &format!("ready:default:{}", class.as_str()))).collect()
+}
+
+/// Reads who leads for a fingerprint.
+pub(super) fn leader(redis: &mut Connection, same: usize) -> Option<String> {
+    redis::cmd("GET").arg(format!("{ROOT}leader:{}", print(same))).query(redis).unwrap()
+}
+
+/// Compares who leads and who is to be handed over with what is expected.
+fn same_shares(redis: &mut Connection, pure: &Pure, command: &Command) {
+    for (same, share) in pure.shares.iter().enumerate() {
+        let expected = share.leader.as_ref().map(ToString::to_string);
+        assert_eq!(leader(redis, same), expected, "leader of {same} after {command:?}");
+        let landed: Option<u64> = redis::cmd("ZSCORE")
+            .arg(format!("{ROOT}landed"))
+            .arg(print(same))
+            .query(redis)
+            .unwrap();
+        assert_eq!(landed, share.landed, "{same} in landed after {command:?}");
+        let followers = pure.followers(same).into_iter().map(|job| pure.jobs[job].id.to_string());
+        let real = members(redis, &format!("follow:{}", print(same)));
+        assert_eq!(real, followers.collect(), "followers of {same} after {command:?}");
+    }
 }
 
 /// Lists jobs popped longer than the grace ago, unclaimed, and not offered again.
@@ -183,6 +206,7 @@ pub(super) fn check(
         let id = job.id.as_str();
         let is_in = [&queue, &waiting, &out, &delayed, &lease, &live].map(|all| all.contains(id));
         let allowed: &[[bool; 6]] = match (job.state, job.place) {
+            (State::Queued, Place::Following) => &[[false; 6]],
             (State::Queued, Place::Delayed(_)) => &[[false, false, false, true, false, false]],
             (State::Queued, Place::Line) => {
                 &[[true, true, false, false, false, false], [true, false, true, false, false, true]]
@@ -199,6 +223,7 @@ pub(super) fn check(
         let failed = job.found() == Some(State::Failed);
         assert_eq!(dead.contains(id), failed, "dead letter after {command:?}");
     }
+    same_shares(redis, pure, command);
     check_types(redis);
     load
 }

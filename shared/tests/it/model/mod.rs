@@ -9,6 +9,7 @@
 
 mod invariants;
 mod pure;
+mod sharing;
 
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use proptest::test_runner::{Config, TestRunner};
 use uuid::Uuid;
 
 use pure::{Place, Pure};
+use sharing::{PRINTS, print};
 
 /// Sessions in play; fewer than jobs, so that caps bite.
 const SESSIONS: usize = 3;
@@ -38,7 +40,7 @@ const AWAY: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(
 /// One step; numbers pick a job, a session or a pop among those there are.
 #[derive(Debug, Clone)]
 enum Command {
-    Submit { session: usize, priority: Priority, start_within_s: Option<u64> },
+    Submit { session: usize, priority: Priority, start_within_s: Option<u64>, same: Option<usize> },
     Pop,
     Claim { job: usize },
     ClaimPopped { pop: usize },
@@ -60,6 +62,9 @@ enum Command {
     SetCap { of: Of, cap: Option<u32> },
     Watch { session: usize },
     Abandon,
+    Land { same: Option<usize>, without: bool },
+    Fulfil { handed: usize },
+    Serve { same: usize },
 }
 
 /// Whose cap changes.
@@ -77,9 +82,11 @@ fn command() -> impl Strategy<Value = Command> {
     let of = prop::sample::select(vec![Of::Session, Of::Tenant, Of::Pool]);
     let within = prop::option::weighted(0.2, 1..30_u64);
     prop_oneof![
-        6 => (0..SESSIONS, priority, within).prop_map(|(session, priority, start_within_s)| {
-            Command::Submit { session, priority, start_within_s }
-        }),
+        8 => (0..SESSIONS, priority, within, prop::option::weighted(0.5, 0..PRINTS)).prop_map(
+            |(session, priority, start_within_s, same)| {
+                Command::Submit { session, priority, start_within_s, same }
+            },
+        ),
         6 => Just(Command::Pop),
         6 => (0..4_usize).prop_map(|pop| Command::ClaimPopped { pop }),
         1 => job.clone().prop_map(|job| Command::Claim { job }),
@@ -107,6 +114,10 @@ fn command() -> impl Strategy<Value = Command> {
             .prop_map(|(of, cap)| Command::SetCap { of, cap }),
         2 => (0..SESSIONS).prop_map(|session| Command::Watch { session }),
         2 => Just(Command::Abandon),
+        2 => (prop::option::of(0..PRINTS), prop::bool::weighted(0.3))
+            .prop_map(|(same, without)| Command::Land { same, without }),
+        3 => (0..8_usize).prop_map(|handed| Command::Fulfil { handed }),
+        1 => (0..PRINTS).prop_map(|same| Command::Serve { same }),
     ]
 }
 
@@ -118,6 +129,8 @@ struct World {
     pure: Pure,
     sessions: Vec<SessionId>,
     popped: Vec<JobId>,
+    /// Followers that somebody was handed, each with its fence.
+    handed: Vec<Lease>,
     worker: WorkerId,
     before: invariants::Load,
 }
@@ -152,6 +165,7 @@ fn the_scripts_and_the_transition_table_agree_on_any_list_of_commands() {
                 .map(|n| SessionId::new(Cell::FIRST, Uuid::from_u128(n as u128 + 1)))
                 .collect(),
             popped: Vec::new(),
+            handed: Vec::new(),
             worker: WorkerId::new(Uuid::from_u128(1)),
             before: invariants::Load::default(),
         };
@@ -181,8 +195,22 @@ impl World {
 
     async fn step(&mut self, command: &Command) {
         match *command {
-            Command::Submit { session, priority, start_within_s } => {
-                self.submit(session, priority, start_within_s).await;
+            Command::Submit { session, priority, start_within_s, same } => {
+                self.submit(session, priority, start_within_s, same).await;
+            }
+            Command::Land { same, without } => self.land(same, without).await,
+            Command::Fulfil { handed } => {
+                if let Some(at) = handed.checked_rem(self.handed.len()) {
+                    let follower = self.handed.remove(at);
+                    self.fulfil(&follower).await;
+                }
+            }
+            Command::Serve { same } => {
+                self.handed.clear();
+                self.land(Some(same), false).await;
+                for follower in std::mem::take(&mut self.handed) {
+                    self.fulfil(&follower).await;
+                }
             }
             Command::Pop => self.pop(),
             Command::Claim { job } => {
@@ -251,11 +279,18 @@ impl World {
             }
             Command::Retry { job } => {
                 if let Some((index, lease)) = self.lease(job, false) {
+                    let waited = self.leader_that_waits(self.pure.jobs[index].print);
                     let real = self.store.retry(&lease.job).await.unwrap();
+                    let now = self.pure.now;
                     let job = &mut self.pure.jobs[index];
                     let state = job.state;
                     let expected = match job.go(Verb::Retry) {
-                        true => Retried::Queued(job.retry_count),
+                        true => {
+                            job.queued_at = now;
+                            let count = job.retry_count;
+                            self.join(index, waited, 0);
+                            Retried::Queued(count)
+                        }
                         false if job.gone => Retried::Missing,
                         false => Retried::Refused(state),
                     };
@@ -286,6 +321,15 @@ impl World {
             }
             _ => self.fenced_step(command).await,
         }
+        self.pure.settle();
+    }
+
+    /// Notes a session's last frame.
+    fn keep(&mut self, job: usize, url: &str) {
+        let expires_at = self.pure.now + QueueOptions::default().retention.as_millis() as u64;
+        let job = &self.pure.jobs[job];
+        let kept = (job.id.clone(), format!("{expires_at} {url}"));
+        self.pure.last.insert(job.session.clone(), kept);
     }
 
     /// The steps of a running attempt: all carry a fence, some a stale one.
@@ -377,10 +421,16 @@ impl World {
                         if !all {
                             job.without_one();
                         }
-                        let expires_at = now + QueueOptions::default().retention.as_millis() as u64;
-                        let kept = format!("{expires_at} {}", frames[0].url);
-                        self.pure.last.insert(job.session.clone(), (job.id.clone(), kept));
-                        Completed::Completed
+                        let same = job.print;
+                        self.keep(index, &frames[0].url);
+                        self.pure.completed(index);
+                        let leads = same.map(|same| &self.pure.shares[same]).is_some_and(|share| {
+                            share.leader.as_ref() == Some(&lease.job) && share.landed.is_some()
+                        });
+                        match same.filter(|_| leads) {
+                            Some(same) => Completed::Followed(print(same)),
+                            None => Completed::Completed,
+                        }
                     }
                     true => Completed::Refused(state),
                 };
@@ -438,10 +488,17 @@ impl World {
         }
     }
 
-    async fn submit(&mut self, session: usize, priority: Priority, within_s: Option<u64>) {
+    async fn submit(
+        &mut self,
+        session: usize,
+        priority: Priority,
+        within_s: Option<u64>,
+        same: Option<usize>,
+    ) {
         let id = JobId::new(Cell::FIRST, Uuid::from_u128(self.pure.jobs.len() as u128 + 1));
         let session = self.sessions[session].clone();
-        let (pool, input) = (pool(), prompt("x"));
+        let (pool, input, fingerprint) = (pool(), prompt("x"), same.map(print));
+        let waited = self.leader_that_waits(same);
         let start_within = within_s.map(Duration::from_secs);
         let new = Submission {
             id: &id,
@@ -456,10 +513,19 @@ impl World {
             catalogue: false,
             shelf: None,
             idempotency: None,
+            fingerprint: fingerprint.as_deref(),
         };
         let answer = self.store.submit(&new).await.unwrap();
-        assert!(matches!(answer, Submitted::Accepted { .. }), "{answer:?}");
-        self.pure.submit(id, session, start_within);
+        self.pure.submit(id.clone(), session, start_within, same);
+        let index = self.pure.find(&id);
+        if self.join(index, waited, 3_000) {
+            self.pure.jobs[index].fence = 1;
+            let Submitted::Hit { fence, leader, .. } = answer else { panic!("{answer:?}") };
+            assert_eq!(Some(leader), self.pure.shares[same.unwrap()].leader);
+            self.handed.push(Lease { job: id, fence });
+        } else {
+            assert!(matches!(answer, Submitted::Accepted { .. }), "{answer:?}");
+        }
     }
 
     async fn set_cap(&mut self, of: Of, cap: Option<u32>) {

@@ -8,6 +8,8 @@ use framewire_shared::domain::{JobId, SessionId, State, Verb};
 use framewire_shared::store::caps::SESSION_CAP;
 use framewire_shared::store::codec::Died;
 
+use super::sharing::{PRINTS, Share};
+
 /// Where a queued job waits, as far as the pure side can know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -15,6 +17,8 @@ pub(crate) enum Place {
     Line,
     /// Until this moment.
     Delayed(u64),
+    /// Behind the leader of its fingerprint.
+    Following,
 }
 
 /// One job of the pure side.
@@ -24,6 +28,8 @@ pub(crate) struct PureJob {
     pub(crate) session: SessionId,
     pub(crate) state: State,
     pub(crate) place: Place,
+    pub(crate) print: Option<usize>,
+    pub(crate) queued_at: u64,
     pub(crate) fence: u64,
     pub(crate) attempt_count: u32,
     pub(crate) retry_count: u32,
@@ -54,7 +60,7 @@ impl PureJob {
         self.state = state;
         match verb {
             Verb::Claim | Verb::Generate | Verb::Upload => {}
-            Verb::Complete => {
+            Verb::Complete | Verb::Fulfil => {
                 self.tell("frame-ready");
                 self.tell("completed");
             }
@@ -111,6 +117,8 @@ pub(crate) struct Pure {
     pub(crate) last: HashMap<SessionId, (JobId, String)>,
     /// Jobs that the last sweep has ended for good, in the order of their submission.
     pub(crate) died: Vec<(JobId, Died)>,
+    /// By fingerprint, who leads.
+    pub(crate) shares: [Share; PRINTS],
     heard_until: u64,
     /// Sessions that had a reader → when they are taken to have left.
     watched: BTreeMap<SessionId, u64>,
@@ -142,6 +150,7 @@ impl Pure {
             caps: Caps::default(),
             last: HashMap::new(),
             died: Vec::new(),
+            shares: Default::default(),
             heard_until: 0,
             watched: BTreeMap::new(),
             seen_at: 0,
@@ -191,12 +200,20 @@ impl Pure {
         self.jobs.iter().position(|job| job.id == *id).unwrap()
     }
 
-    pub(crate) fn submit(&mut self, id: JobId, session: SessionId, start_within: Option<Duration>) {
+    pub(crate) fn submit(
+        &mut self,
+        id: JobId,
+        session: SessionId,
+        start_within: Option<Duration>,
+        print: Option<usize>,
+    ) {
         self.jobs.push(PureJob {
             id,
             session,
             state: State::Queued,
             place: Place::Line,
+            print,
+            queued_at: self.now,
             fence: 0,
             attempt_count: 0,
             retry_count: 0,
