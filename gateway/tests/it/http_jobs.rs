@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Gateway, Worker, job_id, json_of, problem_of};
 
-const MEMBERS: [&str; 26] = [
+const MEMBERS: [&str; 27] = [
     "attempt_count",
     "cached",
     "cancel_requested",
