@@ -25,6 +25,9 @@ const inContext = (body) => async () => {
 const BRISK = { prompt: "a red fox in snow", width: 64, height: 64, steps: 4, step_ms: 20 };
 const SLOW = { ...BRISK, steps: 30, step_ms: 100 };
 
+/** A handle alone is two kilobytes; what the browser itself notes of a request is far less. */
+const HELD_BYTES_MAX = 500;
+
 /** Orders in the page and leaves the handle in `window.job`. */
 const order = (page, what) =>
   page.evaluate(async (input) => {
@@ -139,26 +142,45 @@ test(
   "two hundred jobs of one page share one stream and leave nothing behind",
   inContext(async (context) => {
     const page = await visitClient(context);
-    const statuses = await page.evaluate(
-      async (input) => {
-        const many = (count) => Array.from({ length: count }, () => window.fw.generate(input));
-        const seen = [];
-        // A session may have a hundred unfinished ones.
-        for (const count of [80, 80, 40]) {
-          const jobs = await Promise.all(many(count));
-          for (const { status } of await Promise.all(jobs.map(({ result }) => result))) {
-            seen.push(status);
+    const cdp = await context.newCDPSession(page);
+    await cdp.send("Performance.enable");
+    /** What the page holds once everything that can go has gone. */
+    const held = async () => {
+      await cdp.send("HeapProfiler.collectGarbage");
+      const { metrics } = await cdp.send("Performance.getMetrics");
+      const { JSHeapUsedSize, JSEventListeners } = Object.fromEntries(
+        metrics.map(({ name, value }) => [name, value]),
+      );
+      return { heap_bytes: JSHeapUsedSize, listeners: JSEventListeners };
+    };
+    const runAll = (counts) =>
+      page.evaluate(
+        async ({ input, counts }) => {
+          const many = (count) => Array.from({ length: count }, () => window.fw.generate(input));
+          const seen = [];
+          for (const count of counts) {
+            const jobs = await Promise.all(many(count));
+            for (const { status } of await Promise.all(jobs.map(({ result }) => result))) {
+              seen.push(status);
+            }
           }
-        }
-        return seen;
-      },
-      { ...BRISK, steps: 1, step_ms: 0 },
-    );
+          return seen;
+        },
+        { input: { ...BRISK, steps: 1, step_ms: 0 }, counts },
+      );
+    await runAll([20]);
+    const before = await held();
+    // A session may have a hundred unfinished ones.
+    const statuses = await runAll([80, 80, 40]);
+    const after = await held();
     assert.equal(statuses.length, 200);
     assert.deepEqual([...new Set(statuses)], ["completed"]);
     assert.equal(await page.evaluate(() => window.fw.inFlight), 0);
     assert.equal(await page.evaluate(() => localStorage.length), 0);
     assert.equal(page.streamsOpened, 1);
+    assert.equal(after.listeners, before.listeners);
+    const grown = (after.heap_bytes - before.heap_bytes) / 200;
+    assert.ok(grown < HELD_BYTES_MAX, `each job left ${Math.round(grown)} bytes behind`);
   }),
 );
 
@@ -180,6 +202,61 @@ test(
     assert.equal(other.streamsOpened, 1);
   }),
 );
+
+test(
+  "a leader that hangs is noticed: the other tab polls, and then takes its lock",
+  inContext(async (context) => {
+    const timing = { quietMs: 500, leaderMs: 3_000, pollMs: 200 };
+    const leader = await visitClient(context, { timing: { ...timing, checkMs: 600_000 } });
+    await order(leader, BRISK);
+    await leader.reaches(() => window.fw.state === "live");
+    const other = await visitClient(context, { timing });
+    await order(other, { ...SLOW, steps: 50, step_ms: 300 });
+    await runs(other);
+    assert.equal(await other.evaluate(() => window.fw.leads), false);
+    await other.bringToFront();
+
+    const cdp = await context.newCDPSession(leader);
+    await cdp.send("Page.setWebLifecycleState", { state: "frozen" });
+    await other.reaches(() => window.fw.state === "polling");
+    assert.equal(await other.evaluate(() => window.fw.leads), false, "it polls at first");
+    await other.reaches(() => window.fw.leads && window.fw.state === "live");
+    assert.equal(other.streamsOpened, 1);
+    assert.equal((await outcome(other)).status, "completed");
+
+    await cdp.send("Page.setWebLifecycleState", { state: "active" });
+    await leader.reaches(() => !window.fw.leads);
+    assert.equal((await outcome(leader)).status, "completed");
+  }),
+);
+
+test("a page that comes back from the browser's cache goes on with what it missed", async () => {
+  // Playwright turns that cache off.
+  const cached = await launch({ without: ["--disable-back-forward-cache"] });
+  try {
+    const context = await cached.newContext();
+    const page = await visitClient(context);
+    await order(page, { ...SLOW, steps: 15 });
+    await runs(page);
+    await page.evaluate(() => {
+      window.stays = true;
+      addEventListener("pageshow", ({ persisted }) => (window.persisted = persisted));
+    });
+    await page.goto(new URL("/examples/morph/show.js", page.url()).href);
+    await page.waitForFunction(async () => {
+      const { data } = await (await fetch("/v1/jobs?limit=100")).json();
+      return data.every(({ status }) => status === "completed");
+    });
+    await page.goBack({ waitUntil: "commit" });
+    assert.equal(await page.evaluate(() => window.stays && window.persisted), true);
+    assert.equal((await outcome(page)).status, "completed");
+    await order(page, BRISK);
+    assert.equal((await outcome(page)).status, "completed");
+    await page.reaches(() => window.fw.leads && window.fw.state === "live");
+  } finally {
+    await cached.close();
+  }
+});
 
 test(
   "a frame that was kept is there without a network",
