@@ -5,6 +5,7 @@
 // out has a picture in it that was decoded and is not blank. Frames leave in the order in which they
 // were begun, but one that is late holds up nobody.
 
+import { AsyncFrameLoader } from "./async-frame-loader.js";
 import { isValid } from "./blank.js";
 import { backoff, TIMING } from "./timing.js";
 import { pause } from "./wait.js";
@@ -48,13 +49,15 @@ export class FrameBuffer {
    *   isValid?: (picture: any) => boolean, timing?: Partial<import("./timing.js").Timing>}} options
    *   `load`: as `url => loader.load(url)`
    */
-  static of(fw, next, { patienceMs = PATIENCE_MS, load = (url) => fw.frames.get(url), ...others } = {}) {
+  static of(fw, next, { patienceMs = PATIENCE_MS, load, ...others } = {}) {
+    const loader = new AsyncFrameLoader((url) => fw.frames.get(url), others);
+    const picture = load ?? ((/** @type {string} */ url) => loader.load(url));
     return new FrameBuffer(async (signal) => {
       const order = await next();
       const job = order.result ? order : await fw.generate(order, { signal });
       const { frame, status, error } = await firstFrame(job, patienceMs, signal);
       if (!frame) throw new Error(error?.message ?? `the job was ${status}`);
-      return { picture: await load(frame.url), frame, order, job };
+      return { picture: await picture(frame.url), frame, order, job };
     }, others);
   }
 

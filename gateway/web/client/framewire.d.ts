@@ -159,8 +159,8 @@ export interface Timing {
   remakeMs: number;
   remakeMsMax: number;
   capMsMax: number;
-  quietMs: number;
-  leaderMs: number;
+  quietPings: number;
+  leaderPings: number;
 }
 
 export interface Options {

@@ -7,6 +7,8 @@
 // follower takes its lock. Same face and hooks as `Stream`; without Web Locks or BroadcastChannel a
 // tab has a stream of its own.
 
+import { PING_MS } from "./stream.js";
+
 export const canShare = () =>
   Boolean(globalThis.navigator?.locks && globalThis.BroadcastChannel && globalThis.document);
 
@@ -14,15 +16,16 @@ export const canShare = () =>
 /**
  * What a tab tells the others.
  * @typedef {{ask?: true, type?: import("./job.js").EventType, data?: any, cursor?: string | null,
- *   reset?: true, state?: import("./stream.js").StreamState}} Word
+ *   reset?: true, state?: import("./stream.js").StreamState, ping_ms?: number}} Word
  */
 
 export class SharedStream {
   #name;
   #make;
   #hooks;
-  #leader_ms;
-  #quiet_ms;
+  #timing;
+  /** How often the leader's stream says something. */
+  #ping_ms = PING_MS;
   /** @type {BroadcastChannel | null} */
   #channel = null;
   /** @type {import("./stream.js").Stream | null} */
@@ -48,8 +51,7 @@ export class SharedStream {
     this.#name = name;
     this.#make = make;
     this.#hooks = hooks;
-    this.#quiet_ms = timing.quietMs;
-    this.#leader_ms = timing.leaderMs;
+    this.#timing = timing;
     const { signal } = this.#listening;
     addEventListener("pagehide", () => this.#leave(), { signal });
     addEventListener("pageshow", (event) => event.persisted && this.#returned(), { signal });
@@ -101,13 +103,18 @@ export class SharedStream {
       },
       onState: (state) => {
         this.#state = state;
-        this.#tell({ state });
+        this.#tell(this.#news);
         onState(state);
       },
-      onPing: () => this.#tell({ state: this.#state }),
+      onPing: () => this.#tell(this.#news),
     });
     this.#stream.start(this.#cursor);
     return new Promise((resign) => (this.#resign = () => resign(null)));
+  }
+
+  /** How the stream is. @returns {Word} */
+  get #news() {
+    return { state: this.#state, ping_ms: this.#stream?.ping_ms };
   }
 
   /** @param {Word} word */
@@ -116,10 +123,11 @@ export class SharedStream {
   }
 
   /** @param {Word} word */
-  #told({ ask, type, data, cursor, reset, state }) {
-    if (ask) return void (this.leads && this.#tell({ state: this.#state }));
+  #told({ ask, type, data, cursor, reset, state, ping_ms }) {
+    if (ask) return void (this.leads && this.#tell(this.#news));
     // A leader that has just lost its lock may still be heard; what it says is true all the same.
     if (this.leads) return;
+    if (ping_ms) this.#ping_ms = ping_ms;
     this.#watch();
     if (cursor) this.#cursor = cursor;
     if (type) this.#hooks.onEvent(type, data, this.#cursor);
@@ -129,7 +137,8 @@ export class SharedStream {
 
   #watch() {
     clearTimeout(this.#watchdog);
-    this.#watchdog = setTimeout(() => this.#unheard(), this.#quiet_ms);
+    const quiet_ms = this.#timing.quietPings * this.#ping_ms;
+    this.#watchdog = setTimeout(() => this.#unheard(), quiet_ms);
   }
 
   /** Nothing was heard of the leader: until its lock may be taken, the jobs are polled. */
@@ -140,7 +149,8 @@ export class SharedStream {
       this.#standing.abort();
       this.#stand(true);
     };
-    this.#watchdog = setTimeout(take, this.#leader_ms - this.#quiet_ms);
+    const { quietPings, leaderPings } = this.#timing;
+    this.#watchdog = setTimeout(take, (leaderPings - quietPings) * this.#ping_ms);
   }
 
   #retire() {

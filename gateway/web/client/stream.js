@@ -9,6 +9,9 @@
 
 import { backoff, jitter } from "./timing.js";
 
+/** Until a stream says it itself. */
+export const PING_MS = 15_000;
+
 /** @typedef {import("./framewire.d.ts").EventStream} EventStream */
 /** @typedef {"connecting" | "live" | "reconnecting" | "blocked"} StreamState */
 /** @typedef {import("./job.js").EventType} EventType */
@@ -43,6 +46,8 @@ export class Stream {
   #watchdog;
   #silence_ms = 0;
   #running = false;
+  /** How often this stream says something, as it said itself. */
+  ping_ms = PING_MS;
   #listening = new AbortController();
 
   /**
@@ -129,7 +134,8 @@ export class Stream {
   /** @param {{mode: string, at?: string, head?: string, ping_ms?: number}} sync */
   #synced({ mode, at, head, ping_ms }) {
     this.#unheard = 0;
-    this.#silence_ms = this.#timing.silencePings * (ping_ms || 15_000);
+    this.ping_ms = ping_ms || PING_MS;
+    this.#silence_ms = this.#timing.silencePings * this.ping_ms;
     this.#heard();
     clearTimeout(this.#steady);
     this.#steady = setTimeout(() => (this.#tries = 0), this.#timing.steadyMs);

@@ -33,10 +33,10 @@ export const TIMING = Object.freeze({
   remakeMsMax: 15_000,
   /** Longest time without anything to show: the hard cap. */
   capMsMax: 30_000,
-  /** A leader that posts nothing for so long may be wedged: a follower polls; pings come more often. */
-  quietMs: 20_000,
-  /** After so long it is, and its lock is taken. */
-  leaderMs: 45_000,
+  /** Pings that may stay out before a follower doubts its leader, and polls. */
+  quietPings: 1.4,
+  /** And before the leader is wedged, and its lock is taken. */
+  leaderPings: 3,
 });
 
 /** Draws a pause with full jitter, so that many pages don't come back in step. @param {number} bound_ms */

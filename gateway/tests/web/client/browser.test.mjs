@@ -206,7 +206,7 @@ test(
 test(
   "a leader that hangs is noticed: the other tab polls, and then takes its lock",
   inContext(async (context) => {
-    const timing = { quietMs: 500, leaderMs: 3_000, pollMs: 200 };
+    const timing = { quietPings: 0.04, leaderPings: 0.2, pollMs: 200 };
     const leader = await visitClient(context, { timing: { ...timing, checkMs: 600_000 } });
     await order(leader, BRISK);
     await leader.reaches(() => window.fw.state === "live");
@@ -257,6 +257,51 @@ test("a page that comes back from the browser's cache goes on with what it misse
     await cached.close();
   }
 });
+
+test(
+  "as many frames as are wanted come one by one, and their pictures decode",
+  inContext(async (context) => {
+    const page = await visitClient(context);
+    const widths = await page.evaluate(async (input) => {
+      const { ProgressiveLoader } = await import("/client/framewire.js");
+      const widths = [];
+      const frames = new ProgressiveLoader(window.fw).want(5, input);
+      for await (const { picture } of frames) widths.push(picture.width);
+      return widths;
+    }, BRISK);
+    assert.deepEqual(widths, [64, 64, 64, 64, 64]);
+    assert.equal(await page.evaluate(() => window.fw.inFlight), 0);
+  }),
+);
+
+test(
+  "a buffer hands out no picture that is black all over",
+  inContext(async (context) => {
+    const page = await visitClient(context);
+    const handed = await page.evaluate(async (input) => {
+      const { FrameBuffer } = await import("/client/framewire.js");
+      const black = () => new OffscreenCanvas(64, 64);
+      const fill = (canvas) => {
+        const brush = canvas.getContext("2d", { alpha: false });
+        brush.fillRect(0, 0, 64, 64);
+        return canvas.transferToImageBitmap();
+      };
+      let made = 0;
+      const make = async () => ({ picture: fill(black()), n: made++ });
+      const blank = new FrameBuffer(make, { ahead: 1, timing: { remakeMs: 1, remakeMsMax: 1 } });
+      const drawn = FrameBuffer.of(window.fw, () => input, { ahead: 1 });
+      const { frame, picture } = await drawn.next();
+      const seen = { made, blanks: blank.size, width: picture.width, url: frame.url };
+      blank.close();
+      drawn.close();
+      return seen;
+    }, BRISK);
+    assert.ok(handed.made > 1, "blank ones are made again");
+    assert.equal(handed.blanks, 0);
+    assert.equal(handed.width, 64);
+    assert.match(handed.url, /^\/v1\/artifacts\//);
+  }),
+);
 
 test(
   "a frame that was kept is there without a network",
