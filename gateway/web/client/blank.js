@@ -7,7 +7,10 @@
 const SIDE_PX = 32;
 const DIFFERENCE_MIN = 6;
 
-/** Says whether a picture has a size, and, where that can be seen, more than one shade. @param {any} picture */
+/**
+ * Says whether a picture has a size, and, where that can be seen, more than one shade.
+ * @param {any} picture
+ */
 export function isValid(picture) {
   if (typeof Blob !== "undefined" && picture instanceof Blob) return picture.size > 0;
   if (!(picture?.width > 0 && picture?.height > 0)) return false;

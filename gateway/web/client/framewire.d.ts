@@ -53,6 +53,8 @@ export interface Job {
   frames: Frame[];
   error: JobError | null;
   fallback: Fallback | null;
+  /** Frames of a completed job that could not be made. */
+  missing?: { index: number; error: { code: string; message: string } }[];
   input?: { prompt?: string; [field: string]: unknown };
   /** True of one that the gateway does not know: it says so, and the client has it fail. */
   isUnknown?: boolean;

@@ -14,7 +14,8 @@
 
 import { FetchEvents } from "./fetch-events.js";
 import { FrameCache } from "./frame-cache.js";
-import { EVENT_TYPES, JobHandle } from "./job.js";
+import { EVENT_TYPES } from "./job-change.js";
+import { JobHandle } from "./job.js";
 import { Jobs } from "./jobs.js";
 import { Poller } from "./poll.js";
 import { Memory, pageStorage } from "./remember.js";

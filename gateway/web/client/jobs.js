@@ -67,8 +67,8 @@ export class Jobs {
 
   /**
    * Hands an event to its job.
-   * @param {import("./job.js").EventType} type
-   * @param {import("./job.js").EventData} data
+   * @param {import("./job-change.js").EventType} type
+   * @param {import("./job-change.js").EventData} data
    */
   dispatch(type, data) {
     const handle = this.#handles.get(data.job);

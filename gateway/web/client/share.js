@@ -15,7 +15,7 @@ export const canShare = () =>
 /** @typedef {import("./stream.js").Hooks} Hooks */
 /**
  * What a tab tells the others.
- * @typedef {{ask?: true, type?: import("./job.js").EventType, data?: any, cursor?: string | null,
+ * @typedef {{ask?: true, type?: import("./job-change.js").EventType, data?: any, cursor?: string | null,
  *   reset?: true, state?: import("./stream.js").StreamState, ping_ms?: number}} Word
  */
 

@@ -14,7 +14,7 @@ export const PING_MS = 15_000;
 
 /** @typedef {import("./framewire.d.ts").EventStream} EventStream */
 /** @typedef {"connecting" | "live" | "reconnecting" | "blocked"} StreamState */
-/** @typedef {import("./job.js").EventType} EventType */
+/** @typedef {import("./job-change.js").EventType} EventType */
 
 /**
  * Who listens: to events, to a position that was lost, to how the stream is, to its pings.
