@@ -68,7 +68,9 @@ export class ProgressiveLoader {
       }
       if (run.missing === 0 || run.left) return;
       idle = run.missing < before ? 0 : idle + 1;
-      if (idle >= ROUNDS_MAX || isFinal(problem)) throw problem ?? new Error("no frame came of several orders");
+      if (idle >= ROUNDS_MAX || isFinal(problem)) {
+        throw problem ?? new Error("no frame came of several orders");
+      }
       const { retryAfterMs } = /** @type {{retryAfterMs?: number}} */ (problem ?? {});
       await pause(retryAfterMs ?? backoff(idle, remakeMs, remakeMsMax), run.signal);
     }
@@ -109,7 +111,10 @@ export class ProgressiveLoader {
   }
 }
 
-/** Whether the gateway refuses the order itself, so that it need not be sent again. @param {unknown} error */
+/**
+ * Whether the gateway refuses the order itself, so that it need not be sent again.
+ * @param {unknown} error
+ */
 const isFinal = (error) =>
   error instanceof Problem && error.status >= 400 && error.status < 500 && error.status !== 429;
 

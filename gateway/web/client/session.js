@@ -71,8 +71,6 @@ export class Session {
    * @typedef {{body?: object, headers?: Record<string, string>}} Call
    */
   async call(method, path, options) {
-    // Where the session is being looked after, an answer without one would be a 401.
-    await this.#opening?.catch(() => {});
     try {
       return await this.#once(method, path, options);
     } catch (error) {

@@ -4,6 +4,8 @@
 import { FRAGMENT, VERTEX } from "./shaders.js";
 import { ease, viewOf } from "./view.js";
 
+/** Renderers that paint with the processor, which not every browser calls a caveat. */
+const SLOW = /swiftshader|llvmpipe|software|basic render/i;
 const UNIFORMS = ["from", "to", "viewFrom", "viewTo", "part", "now", "taste", "aspect", "calm"];
 
 export class GlPainter {
@@ -27,7 +29,8 @@ export class GlPainter {
         // What was painted stays, also where the browser shows a canvas twice or a page reads it.
         preserveDrawingBuffer: true,
       });
-      return gl && new GlPainter(canvas, gl);
+      if (!gl || (!must && SLOW.test(nameOf(gl)))) return null;
+      return new GlPainter(canvas, gl);
     } catch {
       return null;
     }
@@ -102,4 +105,9 @@ export class GlPainter {
       this.#textures.delete(picture);
     }
   }
+}
+
+function nameOf(gl) {
+  const more = gl.getExtension("WEBGL_debug_renderer_info");
+  return String(gl.getParameter(more ? more.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
 }

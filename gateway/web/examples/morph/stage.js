@@ -11,15 +11,20 @@ import { PlainPainter } from "./plain-painter.js";
 const AGAIN_MS = 5_000;
 /** More pixels than this are not seen in something that always moves. */
 const RATIO_MAX = 1.5;
-/** Frames over which the pace is measured; slower than this fewer pixels are painted, down to a part. */
+/**
+ * Frames over which the pace is measured; slower than this fewer pixels are painted, down to a part.
+ * WebGL that is slow even so, or that is far too slow, gives way to the plain painter for good.
+ */
 const PACE_FRAMES = 40;
 const SLOW_MS = 22;
+const TOO_SLOW_MS = 60;
 const SCALE_MIN = 0.4;
 
 export class Stage {
   #place;
   #ground;
-  #makeGl;
+  #mustGl;
+  #hasGl;
   #painter = null;
   #again_at = 0;
   #scale = 1;
@@ -35,7 +40,8 @@ export class Stage {
   constructor(place, ground, paint) {
     this.#place = place;
     this.#ground = ground;
-    this.#makeGl = () => (paint === "plain" ? null : GlPainter.make(paint === "gl"));
+    this.#mustGl = paint === "gl";
+    this.#hasGl = paint !== "plain";
   }
 
   /** Gives the picture that ships, once it is there; until then the ground stands in. */
@@ -68,9 +74,17 @@ export class Stage {
     this.#measure();
   }
 
+  /** Where there is no WebGL at first, there will be none later. */
+  #makeGl() {
+    const painter = this.#hasGl ? GlPainter.make(this.#mustGl) : null;
+    this.#hasGl &&= painter !== null || this.#painter !== null;
+    return painter;
+  }
+
   #ready() {
     if (this.#painter && !this.#painter.isLost) {
-      if (this.#painter.isPlain && performance.now() > this.#again_at) this.#promote();
+      const isTime = this.#hasGl && this.#painter.isPlain && performance.now() > this.#again_at;
+      if (isTime) this.#promote();
       return this.#painter;
     }
     const lost = this.#painter;
@@ -90,6 +104,12 @@ export class Stage {
     this.#painter = better;
   }
 
+  #demote() {
+    this.#hasGl = false;
+    this.#scale = 1;
+    this.#painter.isLost = true;
+  }
+
   /** Paints fewer pixels where the machine is slow; what moves may be soft, but must be smooth. */
   #measure() {
     const now = performance.now();
@@ -98,6 +118,9 @@ export class Stage {
     const frame_ms = (now - this.#since) / PACE_FRAMES;
     this.#frames = 0;
     // A hidden page is not slow.
-    if (frame_ms > SLOW_MS && frame_ms < 500) this.#scale = Math.max(SCALE_MIN, this.#scale * 0.85);
+    if (frame_ms < SLOW_MS || frame_ms > 500) return;
+    const isHopeless = frame_ms > TOO_SLOW_MS || this.#scale === SCALE_MIN;
+    if (isHopeless && !this.#painter.isPlain && !this.#mustGl) return this.#demote();
+    this.#scale = Math.max(SCALE_MIN, this.#scale * 0.85);
   }
 }
