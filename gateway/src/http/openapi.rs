@@ -43,6 +43,7 @@ use super::{
         events::session_events, events::job_events, frames::next, artifacts::serve, catalogue::serve,
         assets::fallback, health::alive, health::ready, watched::metrics, watched::gen_health,
         describe, assets::index, assets::studio, assets::client, assets::root,
+        assets::example, assets::example_page, assets::example_file,
     ),
     components(schemas(
         job_request::JobRequest, job_json::JobView<'_>, Document<'_>,
