@@ -8,13 +8,12 @@
 //! a script's `cancel` or `lost`. Redis being away is none of these: what the job can't do without
 //! waits for it, and the rest is left out.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use framewire_shared::domain::artifact::Slot;
 use framewire_shared::domain::{
     Artifact, ArtifactId, ErrorCode, Failure, FailureKind, FrameInput, MediaType, Missing, Preview,
-    Progress, Resend, State,
+    Progress, State,
 };
 use framewire_shared::service::failpoint;
 use framewire_shared::store::StoreError;
@@ -24,6 +23,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
+use crate::batch::Batch;
 use crate::lease_keeper::{KeptLease, StopReason};
 use crate::picture_check::{self, Checked};
 use crate::provider::{Call, Picture, Update};
@@ -100,10 +100,7 @@ pub(crate) struct Attempt<'a> {
     runner: &'a Runner,
     held: KeptLease,
     input: FrameInput,
-    /// Stored and announced so far, in order of their index.
-    frames: Vec<Artifact>,
-    /// Failed so far, and why.
-    failed: BTreeMap<u32, Failure>,
+    batch: Batch,
     progressed_at: Option<Instant>,
     began_at: Instant,
 }
@@ -112,8 +109,8 @@ impl<'a> Attempt<'a> {
     /// Begins with nothing done.
     pub(crate) fn new(runner: &'a Runner, held: KeptLease, input: FrameInput) -> Self {
         let began_at = Instant::now();
-        let (frames, failed) = (Vec::new(), BTreeMap::new());
-        Self { runner, held, input, frames, failed, progressed_at: None, began_at }
+        let batch = Batch::new(input.n);
+        Self { runner, held, input, batch, progressed_at: None, began_at }
     }
 
     /// Gives the lease it is done under.
@@ -167,7 +164,7 @@ impl<'a> Attempt<'a> {
         advanced?;
         let announced = match stored? {
             Some(Ok(frame)) => {
-                self.frames.push(frame);
+                self.batch.keep(frame);
                 false
             }
             Some(Err((index, failure))) => {
@@ -177,33 +174,22 @@ impl<'a> Attempt<'a> {
             None => true,
         };
         let (generate, upload) = (generate, uploading_at.elapsed());
-        let made = self.give(&too_few())?;
+        let made = self.give(None)?;
         Ok(Produced { announced, generate, upload, ..made })
     }
 
-    /// Gives the frames that were announced, and `why` for those of which nothing was heard.
+    /// Gives the frames that were announced, with `why` for those of which nothing was heard.
     ///
-    /// Errors: there is no frame; the first reason that leaves hope for another try, else the first.
-    fn give(&self, why: &Failure) -> Result<Produced, Failure> {
-        if self.frames.is_empty() {
-            let hopeful = |failure: &&Failure| failure.resend != Resend::Never;
-            let mut failed = self.failed.values();
-            let reason = failed.clone().find(hopeful).or(failed.next());
-            return Err(reason.unwrap_or(why).clone());
-        }
-        let frames = self.frames.clone();
-        let made = |index: &u32| frames.iter().any(|frame| frame.index == *index);
-        let missing = (0..self.input.n).filter(|index| !made(index));
-        let missing = missing
-            .map(|index| Missing::new(index, self.failed.get(&index).unwrap_or(why)))
-            .collect();
+    /// Errors: there is no frame; why.
+    fn give(&self, why: Option<&Failure>) -> Result<Produced, Failure> {
+        let (frames, missing) = self.batch.sum_up(why)?;
         let (generate, upload) = (self.began_at.elapsed(), Duration::ZERO);
         Ok(Produced { frames, announced: true, missing, generate, upload })
     }
 
     /// Gives the frames of an attempt that failed before its end, where it has any.
     pub(crate) fn salvage(&self, failure: &Failure) -> Option<Produced> {
-        self.give(failure).ok()
+        self.give(Some(failure)).ok()
     }
 
     /// Notes a frame that can't be made.
@@ -212,7 +198,7 @@ impl<'a> Attempt<'a> {
             job = %self.lease().job, index, code = failure.code.as_str(), detail = failure.detail,
             "a frame failed: {}", failure.message,
         );
-        self.failed.insert(index, failure);
+        self.batch.miss(index, failure);
     }
 
     /// Follows a call to its end, with the deadline and the reasons to stop; gives the last frame,
@@ -264,7 +250,7 @@ impl<'a> Attempt<'a> {
         }
         match last {
             // Without any the attempt has failed, and stays in its stage.
-            None => self.give(&too_few()).map(|_| (None, telling)).map_err(Interrupted::from),
+            None => self.give(None).map(|_| (None, telling)).map_err(Interrupted::from),
             last => Ok((last, telling)),
         }
     }
@@ -285,7 +271,7 @@ impl<'a> Attempt<'a> {
                 self.store_preview(index, step, picture).await
             }
             Update::Frame { index, seed, picture } => {
-                if index + 1 == self.input.n {
+                if self.batch.ends_with(index) {
                     *last = Some((index, seed, picture));
                     Ok(())
                 } else {
@@ -312,8 +298,9 @@ impl<'a> Attempt<'a> {
             }
         };
         let frame = self.store_frame(index, seed, checked).await?;
-        self.frames.push(frame);
-        self.must(|| self.runner.store.announce_frame(self.lease(), &self.frames)).await?;
+        self.batch.keep(frame);
+        let announce = || self.runner.store.announce_frame(self.lease(), self.batch.frames());
+        self.must(announce).await?;
         failpoint::hit("frame_announced");
         Ok(())
     }
@@ -456,9 +443,4 @@ impl<'a> Attempt<'a> {
         }
         Err(Interrupted::Stopped)
     }
-}
-
-/// Says that a provider's call ended well without all of its frames.
-fn too_few() -> Failure {
-    Failure::new(ErrorCode::Temporary, "the provider sent too few frames")
 }

@@ -17,6 +17,8 @@ pub mod runner;
 pub mod source;
 // The call and its frames, between claim and settlement.
 mod attempt;
+// The frames of one attempt, made and missing; pure.
+mod batch;
 // Renews the leases of what runs, and carries bad news to the runners.
 pub mod lease_keeper;
 // Whether a provider's bytes are the picture that was promised.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use framewire_gateway::http::ROUTES;
+use framewire_gateway::http::frames_request::FramesRequest;
 use framewire_gateway::http::openapi::Api;
 use framewire_shared::domain::input::{Fault, OutputFormat};
 use framewire_shared::domain::{
@@ -213,6 +214,8 @@ async fn real_answers_have_the_members_that_are_described() {
     worker.complete(&lease, b"png").await;
     let next: Value = next().await.unwrap().json().await.unwrap();
     same_members("NextFrames", &next);
+    let request: FramesRequest = serde_json::from_value(foxes.clone()).unwrap();
+    same_members("FramesRequest", &serde_json::to_value(&request).unwrap());
     same_members("ReadyFrame", &next["frames"][0]);
     same_members("JobPage", &user.get("/v1/jobs", 200).await);
     same_members("ActiveJobs", &user.get("/v1/jobs?active=1", 200).await);
