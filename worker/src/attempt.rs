@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use framewire_shared::domain::artifact::Slot;
 use framewire_shared::domain::{
     Artifact, ArtifactId, ErrorCode, Failure, FailureKind, FrameInput, Preview, Progress, State,
+    Usage,
 };
 use framewire_shared::service::failpoint;
 use framewire_shared::store::StoreError;
@@ -56,6 +57,8 @@ pub(crate) struct Produced {
     pub(crate) generate: Duration,
     /// Time checking and storing the last one.
     pub(crate) upload: Duration,
+    /// What the provider says that the call has used.
+    pub(crate) usage: Usage,
 }
 
 /// A note of progress, on its way to Redis once it is polled.
@@ -93,6 +96,8 @@ pub(crate) struct Attempt<'a> {
     /// Stored and announced so far, in order of their index.
     frames: Vec<Artifact>,
     progressed_at: Option<Instant>,
+    /// What the provider says that the call has used.
+    usage: Usage,
     began_at: Instant,
 }
 
@@ -100,7 +105,8 @@ impl<'a> Attempt<'a> {
     /// Begins with nothing done.
     pub(crate) fn new(runner: &'a Runner, held: KeptLease, input: FrameInput) -> Self {
         let began_at = Instant::now();
-        Self { runner, held, input, frames: Vec::new(), progressed_at: None, began_at }
+        let (frames, usage) = (Vec::new(), Usage::default());
+        Self { runner, held, input, frames, progressed_at: None, usage, began_at }
     }
 
     /// Gives the lease it is done under.
@@ -149,7 +155,7 @@ impl<'a> Attempt<'a> {
         advanced?;
         self.frames.push(stored?);
         let frames = std::mem::take(&mut self.frames);
-        Ok(Produced { frames, generate, upload: uploading_at.elapsed() })
+        Ok(Produced { frames, generate, upload: uploading_at.elapsed(), usage: self.usage })
     }
 
     /// Follows a call to its end, with the deadline and the reasons to stop; gives the last frame,
@@ -190,7 +196,7 @@ impl<'a> Attempt<'a> {
         let promised = self.input.n;
         match last {
             Some(last) if self.frames.len() as u32 + 1 == promised => Ok((last, telling)),
-            _ => Err(Failure::new(ErrorCode::Temporary, "the provider sent too few frames")
+            _ => Err(Failure::new(ErrorCode::Unknown, "the provider sent too few frames")
                 .detail(format!("{} of {promised}", self.frames.len()))
                 .into()),
         }
@@ -223,6 +229,11 @@ impl<'a> Attempt<'a> {
                     failpoint::hit("frame_announced");
                     Ok(())
                 }
+            }
+            Update::Usage(usage) => {
+                self.usage.add(&usage);
+                let used = self.usage;
+                self.may(self.runner.store.usage(self.lease(), &used).await)
             }
             Update::Checkpoint(handle) => {
                 self.must(|| self.runner.store.checkpoint(self.lease(), &handle)).await

@@ -76,7 +76,7 @@ impl Runner {
         let mut attempt = Attempt::new(self, held, input);
         match attempt.produce(&claimed, &mut pass).await {
             Ok(produced) => {
-                pass.succeeded().await;
+                pass.succeeded(&produced.usage).await;
                 self.settle_completed(attempt.held(), &produced).await
             }
             Err(interrupted) => {
@@ -86,7 +86,7 @@ impl Runner {
     }
 
     async fn settle_completed(&self, held: &KeptLease, produced: &Produced) -> Settled {
-        let Produced { frames, generate, upload } = produced;
+        let Produced { frames, generate, upload, .. } = produced;
         failpoint::hit("complete_before");
         let complete = || self.store.complete(&held.lease, frames, *generate, *upload);
         let answer = until_answered(held, complete).await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Gateway, Worker, job_id, json_of, problem_of};
 
-const MEMBERS: [&str; 25] = [
+const MEMBERS: [&str; 26] = [
     "attempt_count",
     "cancel_requested",
     "created_at",
@@ -31,6 +31,7 @@ const MEMBERS: [&str; 25] = [
     "status",
     "timings",
     "urls",
+    "usage",
     "v",
 ];
 
@@ -74,9 +75,11 @@ async fn a_failed_job_says_why_and_keeps_the_operators_part_to_itself() {
     worker.fail(&lease).await;
     let job = user.get(&format!("/v1/jobs/{id}"), 200).await;
     let error = json!({"code": "PERMANENT", "message": "The provider refuses the prompt.",
-        "failure_stage": "processing", "retryable": false, "provider": "builtin"});
+        "failure_stage": "processing", "retryable": false, "provider": "builtin",
+        "provider_status": 400, "provider_code": "moderation_blocked", "provider_request_id": null});
     assert_eq!(job["error"], error);
     assert!(!job.to_string().contains("secret detail"));
+    assert_eq!(job["usage"], Value::Null);
 }
 
 #[tokio::test]

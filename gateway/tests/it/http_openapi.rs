@@ -7,7 +7,7 @@ use framewire_gateway::http::openapi::Api;
 use framewire_shared::domain::input::{Fault, OutputFormat};
 use framewire_shared::domain::{
     Artifact, ErrorCode, Fallback, FallbackKind, FrameInput, InputFault, MediaType, Preview,
-    Priority, Progress, State, Timings,
+    Priority, Progress, State, Timings, Usage,
 };
 use reqwest::Method;
 use serde::Serialize;
@@ -151,6 +151,13 @@ fn the_mirrors_show_what_the_domain_writes() {
     same_members("Progress", &value(&progress));
     same_members("Frame", &value(&frame));
     same_members("Timings", &value(&timings));
+    let usage = Usage {
+        input_tokens: Some(1),
+        output_tokens: Some(1),
+        predict_s: Some(1.0),
+        billable_units: Some(1.0),
+    };
+    same_members("Usage", &value(&usage));
     same_members("Preview", &value(&Preview { index: 0, url: String::new(), step: 1 }));
     same_members("FieldFault", &value(&InputFault::new("#", "x")));
     same_members("Fallback", &value(&Fallback::shipped()));

@@ -15,7 +15,7 @@ use super::codec::{
 use super::{Store, StoreError, keys};
 use crate::domain::{
     Artifact, Cell, Failure, Fallback, Fence, JobId, Pool, Preview, Priority, Progress, SessionId,
-    State, Tenant, WorkerId,
+    State, Tenant, Usage, WorkerId,
 };
 
 /// How long a session's list of jobs outlives its last submission, in seconds.
@@ -157,6 +157,11 @@ impl Store {
         Noted::parse(self.paid(&self.shared.scripts.checkpoint, lease, &[handle]).await?)
     }
 
+    /// Keeps what the provider says that the running attempt has used.
+    pub async fn usage(&self, lease: &Lease, usage: &Usage) -> Result<Noted, StoreError> {
+        Noted::parse(self.fenced(&self.shared.scripts.usage, lease, &[&json(usage)]).await?)
+    }
+
     /// Ends a job whose frames are all stored, and tells of the last one.
     ///
     /// `frames` holds all of this attempt, in order of their index; all but the last are announced.
@@ -191,6 +196,7 @@ impl Store {
             &failure.detail,
             &ms(options.retention),
             &options.dead_max.to_string(),
+            &json(&failure.origin),
         ];
         Failed::parse(self.fenced(&self.shared.scripts.fail, lease, &arguments).await?)
     }

@@ -59,6 +59,7 @@ scripts!(
     progress,
     announce,
     checkpoint,
+    usage,
     complete,
     fail,
     release,
