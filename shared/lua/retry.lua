@@ -18,7 +18,7 @@ redis.call('PERSIST', j.key)
 redis.call('HSET', j.key, 'state', 'queued', 'v', j.v, 'queued_at', at, 'updated_at', at,
   'attempt_limit', j.attempt_count + attempts, 'losses', 0)
 redis.call('HDEL', j.key, 'finished_at', 'expires_at', 'failure_stage', 'error_code', 'run_by',
-  'error_message', 'error_detail', 'artifacts', 'checkpoint', 'timings', 'cancel_requested', 'promised_at')
+  'error_message', 'error_detail', 'error_origin', 'artifacts', 'checkpoint', 'timings', 'cancel_requested', 'promised_at')
 redis.call('ZADD', root .. 'active:' .. j.session, at, id)
 redis.call('ZREM', root .. 'dead', id)
 if not (j.fingerprint and join(j, 0)) then enqueue(j) end

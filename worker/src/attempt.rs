@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use framewire_shared::domain::artifact::Slot;
 use framewire_shared::domain::{
     Artifact, ArtifactId, ErrorCode, Failure, FailureKind, FrameInput, MediaType, Missing, Preview,
-    Progress, State,
+    Progress, State, Usage,
 };
 use framewire_shared::service::failpoint;
 use framewire_shared::store::StoreError;
@@ -63,6 +63,8 @@ pub(crate) struct Produced {
     pub(crate) generate: Duration,
     /// Time checking and storing the last one.
     pub(crate) upload: Duration,
+    /// What the provider says that the call has used.
+    pub(crate) usage: Usage,
 }
 
 /// A note of progress, on its way to Redis once it is polled.
@@ -102,6 +104,8 @@ pub(crate) struct Attempt<'a> {
     input: FrameInput,
     batch: Batch,
     progressed_at: Option<Instant>,
+    /// What the provider says that the call has used.
+    usage: Usage,
     began_at: Instant,
 }
 
@@ -109,8 +113,13 @@ impl<'a> Attempt<'a> {
     /// Begins with nothing done.
     pub(crate) fn new(runner: &'a Runner, held: KeptLease, input: FrameInput) -> Self {
         let began_at = Instant::now();
-        let batch = Batch::new(input.n);
-        Self { runner, held, input, batch, progressed_at: None, began_at }
+        let (batch, usage) = (Batch::new(input.n), Usage::default());
+        Self { runner, held, input, batch, progressed_at: None, usage, began_at }
+    }
+
+    /// Gives what the provider says that the call has used.
+    pub(crate) fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     /// Gives the lease it is done under.
@@ -281,6 +290,11 @@ impl<'a> Attempt<'a> {
             Update::FrameFailed { index, failure } => {
                 self.miss(index, failure);
                 Ok(())
+            }
+            Update::Usage(usage) => {
+                self.usage.add(&usage);
+                let used = self.usage;
+                self.may(self.runner.store.usage(self.lease(), &used).await)
             }
             Update::Checkpoint(handle) => {
                 self.must(|| self.runner.store.checkpoint(self.lease(), &handle)).await

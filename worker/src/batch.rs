@@ -52,7 +52,7 @@ impl Batch {
         &self,
         why: Option<&Failure>,
     ) -> Result<(Vec<Artifact>, Vec<Missing>), Failure> {
-        let too_few = Failure::new(ErrorCode::Temporary, "the provider sent too few frames");
+        let too_few = Failure::new(ErrorCode::Unknown, "the provider sent too few frames");
         let why = why.unwrap_or(&too_few);
         if self.frames.is_empty() {
             let hopeful = |failure: &&Failure| failure.resend != Resend::Never;

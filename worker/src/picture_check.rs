@@ -33,12 +33,13 @@ pub struct Checked {
 
 /// Decodes a picture off the async threads.
 ///
-/// `size` is the promised width and height; `None` accepts any. A bad picture is a temporary
-/// failure: the same request may well give a good one.
+/// `size` is the promised width and height; `None` accepts any. A bad picture is a failure that
+/// nobody foresaw: the same request may well give a good one, but this one is paid for, so it is sent
+/// again once at most.
 pub async fn check(picture: Picture, size: Option<(u32, u32)>) -> Result<Checked, Failure> {
     let checked = tokio::task::spawn_blocking(move || check_now(picture, size)).await;
     checked.unwrap_or_else(|error| {
-        Err(Failure::new(ErrorCode::Temporary, BROKEN)
+        Err(Failure::new(ErrorCode::Unknown, BROKEN)
             .detail(format!("the decoder gave up: {error}")))
     })
 }
@@ -46,7 +47,7 @@ pub async fn check(picture: Picture, size: Option<(u32, u32)>) -> Result<Checked
 const BROKEN: &str = "the provider sent something that is not the promised picture";
 
 fn check_now(picture: Picture, size: Option<(u32, u32)>) -> Result<Checked, Failure> {
-    let broken = |detail: String| Failure::new(ErrorCode::Temporary, BROKEN).detail(detail);
+    let broken = |detail: String| Failure::new(ErrorCode::Unknown, BROKEN).detail(detail);
     if picture.bytes.len() > PICTURE_BYTES_MAX {
         return Err(broken(format!(
             "{} bytes, more than the {PICTURE_BYTES_MAX} that one picture may have",
@@ -89,6 +90,8 @@ pub(crate) fn recognise(bytes: &[u8]) -> Option<(ImageFormat, MediaType)> {
 
 #[cfg(test)]
 mod tests {
+    use framewire_shared::domain::Resend;
+
     use super::*;
 
     fn png(width: u32, height: u32) -> Vec<u8> {
@@ -105,9 +108,13 @@ mod tests {
     async fn only_a_whole_picture_of_the_promised_kind_and_size_passes() {
         assert_eq!(checked(png(64, 32), MediaType::Png).await.unwrap().width, 64);
         let whole = png(64, 32);
+        let svg = "<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>";
         let bad = [
             (b"<html>busy</html>".to_vec(), MediaType::Png),
+            (svg.into(), MediaType::Png),
             (Vec::new(), MediaType::Png),
+            (png(1, 1), MediaType::Png),
+            (png(9_000, 9_000), MediaType::Png),
             (whole[..whole.len() - 20].to_vec(), MediaType::Png),
             (png(32, 64), MediaType::Png),
             (whole.clone(), MediaType::Jpeg),
@@ -115,7 +122,7 @@ mod tests {
         ];
         for (bytes, media_type) in bad {
             let failure = checked(bytes, media_type).await.unwrap_err();
-            assert_eq!(failure.code, ErrorCode::Temporary);
+            assert_eq!((failure.code, failure.resend), (ErrorCode::Unknown, Resend::Once));
             assert!(!failure.detail.is_empty());
         }
     }

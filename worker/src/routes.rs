@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use framewire_shared::domain::guard::tally::outcome_word;
 use framewire_shared::domain::guard::{Purpose, Reason, Refused};
-use framewire_shared::domain::{Failure, GuardOptions, Pool};
+use framewire_shared::domain::{Failure, GuardOptions, Pool, Usage};
 use framewire_shared::store::{Store, StoreError};
 use tokio::sync::Notify;
 
@@ -340,13 +340,23 @@ impl Pass {
         self.call.as_ref().map(|call| call.timeout)
     }
 
-    /// Notes that the call made what was asked.
-    pub async fn succeeded(self) {
+    /// Notes that the call made what was asked, and what the provider says that it used.
+    pub async fn succeeded(self, usage: &Usage) {
         if let Some(Begun { id, at, .. }) = &self.call {
             let latency_ms = at.elapsed().as_millis() as u64;
             let provider = self.provider.name();
             self.metrics.called(provider, outcome_word(None), at.elapsed());
-            tracing::info!(provider, id, latencyMs = latency_ms, "gen.success");
+            let &Usage { input_tokens, output_tokens, predict_s, billable_units } = usage;
+            tracing::info!(
+                provider,
+                id,
+                latencyMs = latency_ms,
+                inputTokens = input_tokens,
+                outputTokens = output_tokens,
+                predictS = predict_s,
+                billableUnits = billable_units,
+                "gen.success"
+            );
         }
         if let Some(permit) = self.permit {
             permit.succeeded().await;

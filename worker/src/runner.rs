@@ -104,7 +104,7 @@ impl Runner {
         let produced = attempt.produce(&claimed, &mut pass).await;
         match produced {
             Ok(made) => {
-                pass.succeeded().await;
+                pass.succeeded(attempt.usage()).await;
                 self.settle_completed(attempt.held(), &claimed, &made).await
             }
             Err(interrupted) => {

@@ -1,16 +1,15 @@
 //! `framewire check-workflow`: whether a ComfyUI workflow can be a template, and which server takes it.
 //!
-//! The reading and the comparing are the worker's own, so what passes here passes there: this is why
-//! the launcher knows the worker's crate. Here they become lines. A server is only asked what it has
+//! The reading is that of the settings and the comparing the worker's own, so what passes here passes
+//! there: this is why the launcher knows the worker's crate. Here they become lines. A server is only asked what it has
 //! (`GET /object_info`), never to draw. Exit codes, for scripts: 0 it fits, 1 it does not, 2 it could
 //! not be looked at.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use framewire_worker::provider::comfyui::{
-    Client, ClientError, Marks, Place, Slot, Template, TemplateError,
-};
+use framewire_shared::domain::workflow::{Marks, Place, Slot, Template, TemplateError};
+use framewire_worker::provider::comfyui::{Client, ClientError};
 use reqwest::Url;
 
 use crate::console;

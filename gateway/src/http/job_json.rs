@@ -8,6 +8,7 @@ use std::fmt;
 
 use framewire_shared::domain::{
     Artifact, ErrorCode, Fallback, JobId, Missing, Preview, Priority, Progress, State, Timings,
+    Usage,
 };
 use framewire_shared::store::codec::JobRow;
 use serde::{Serialize, Serializer};
@@ -91,6 +92,9 @@ pub struct JobView<'a> {
     /// Where its time went; null until it is completed
     #[schema(required, value_type = Option<mirror::Timings>)]
     pub timings: Option<Timings>,
+    /// What its attempts have used; null while no provider has told
+    #[schema(required, value_type = Option<mirror::Usage>)]
+    pub usage: Option<&'a Usage>,
     /// The caller's own notes
     #[schema(value_type = Object)]
     pub metadata: &'a RawValue,
@@ -113,6 +117,15 @@ pub struct JobError<'a> {
     /// Who was to draw it
     #[schema(required)]
     provider: Option<&'a str>,
+    /// HTTP status of the provider's answer
+    #[schema(required)]
+    provider_status: Option<u16>,
+    /// The provider's own error code
+    #[schema(required)]
+    provider_code: Option<&'a str>,
+    /// The provider's name of our request, for its support desk
+    #[schema(required)]
+    provider_request_id: Option<&'a str>,
 }
 
 /// A job's addresses
@@ -215,6 +228,7 @@ impl<'a> JobView<'a> {
             fallback: None,
             urls: Urls::of(id),
             timings: None,
+            usage: None,
             metadata: RawValue::NULL,
         }
     }
@@ -231,6 +245,9 @@ impl<'a> From<&'a JobRow> for JobView<'a> {
                 failure_stage: job.failure_stage,
                 retryable: code.is_retryable(),
                 provider: job.provider.as_deref(),
+                provider_status: job.error_origin.status,
+                provider_code: job.error_origin.code.as_deref(),
+                provider_request_id: job.error_origin.request_id.as_deref(),
             }
         });
         Self {
@@ -260,6 +277,7 @@ impl<'a> From<&'a JobRow> for JobView<'a> {
             fallback: row.fallback.as_ref(),
             urls: Urls::of(&job.id),
             timings: job.timings,
+            usage: Some(&job.usage).filter(|usage| !usage.is_empty()),
             metadata: raw(&job.metadata),
         }
     }

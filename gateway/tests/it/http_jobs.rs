@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Gateway, Worker, job_id, json_of, problem_of};
 
-const MEMBERS: [&str; 27] = [
+const MEMBERS: [&str; 28] = [
     "attempt_count",
     "cached",
     "cancel_requested",
@@ -33,6 +33,7 @@ const MEMBERS: [&str; 27] = [
     "status",
     "timings",
     "urls",
+    "usage",
     "v",
 ];
 
@@ -76,9 +77,11 @@ async fn a_failed_job_says_why_and_keeps_the_operators_part_to_itself() {
     worker.fail(&lease).await;
     let job = user.get(&format!("/v1/jobs/{id}"), 200).await;
     let error = json!({"code": "PERMANENT", "message": "The provider refuses the prompt.",
-        "failure_stage": "processing", "retryable": false, "provider": "builtin"});
+        "failure_stage": "processing", "retryable": false, "provider": "builtin",
+        "provider_status": 400, "provider_code": "moderation_blocked", "provider_request_id": null});
     assert_eq!(job["error"], error);
     assert!(!job.to_string().contains("secret detail"));
+    assert_eq!(job["usage"], Value::Null);
 }
 
 #[tokio::test]

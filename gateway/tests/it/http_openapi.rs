@@ -8,7 +8,7 @@ use framewire_gateway::http::openapi::Api;
 use framewire_shared::domain::input::{Fault, OutputFormat};
 use framewire_shared::domain::{
     Artifact, ErrorCode, Failure, Fallback, FallbackKind, FrameInput, InputFault, MediaType,
-    Missing, Preview, Priority, Progress, State, Strength, Timings,
+    Missing, Preview, Priority, Progress, State, Strength, Timings, Usage,
 };
 use reqwest::Method;
 use serde::Serialize;
@@ -156,6 +156,13 @@ fn the_mirrors_show_what_the_domain_writes() {
     same_members("Progress", &value(&progress));
     same_members("Frame", &value(&frame));
     same_members("Timings", &value(&timings));
+    let usage = Usage {
+        input_tokens: Some(1),
+        output_tokens: Some(1),
+        predict_s: Some(1.0),
+        billable_units: Some(1.0),
+    };
+    same_members("Usage", &value(&usage));
     same_members("Preview", &value(&Preview { index: 0, url: String::new(), step: 1 }));
     let missing = Missing::new(1, &Failure::new(ErrorCode::Permanent, "x"));
     same_members("Missing", &value(&missing));

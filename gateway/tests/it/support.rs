@@ -8,8 +8,8 @@ use std::time::Duration;
 use framewire_gateway::app::{App, AppError};
 use framewire_shared::domain::artifact::Slot;
 use framewire_shared::domain::{
-    Artifact, ArtifactId, CatalogueId, Cell, ErrorCode, Failure, JobId, MediaType, Pool, SessionId,
-    State, WorkerId,
+    Artifact, ArtifactId, CatalogueId, Cell, ErrorCode, Failure, JobId, MediaType, Origin, Pool,
+    SessionId, State, WorkerId,
 };
 use framewire_shared::service::settings::Settings;
 use framewire_shared::service::shutdown::Shutdown;
@@ -301,7 +301,12 @@ impl<'a> Worker<'a> {
     /// Fails the job for good.
     pub(crate) async fn fail(&self, lease: &Lease) {
         let failure = Failure::new(ErrorCode::Permanent, "The provider refuses the prompt.")
-            .detail("secret detail");
+            .detail("secret detail")
+            .from_provider(Origin {
+                status: Some(400),
+                code: Some("moderation_blocked".into()),
+                request_id: None,
+            });
         self.gateway.store.fail(lease, &failure, None).await.unwrap();
     }
 }

@@ -26,17 +26,20 @@ local function finish(j, state, retention_ms, kind, body, its, ...)
   admit(j.pool, its)
 end
 
--- Ends a job as failed, with the stage it failed in, and keeps it for the operator.
-local function finish_failed(j, retention_ms, dead_max, code, message, detail)
-  local stage = j.state
+-- Ends a job as failed, with the stage it failed in, and keeps it for the operator. `origin`: JSON of
+-- the provider's own words; none where it is nobody's failure but ours.
+local function finish_failed(j, retention_ms, dead_max, code, message, detail, origin)
+  local stage, provider = j.state, redis.call('HGET', j.key, 'provider')
+  origin = origin or '{"provider_status":null,"provider_code":null,"provider_request_id":null}'
   local retryable = code ~= 'PERMANENT' and code ~= 'AUTH_ERROR'
   redis.call('ZADD', root .. 'dead', at, j.id)
   redis.call('ZREMRANGEBYRANK', root .. 'dead', 0, -dead_max - 1)
   redis.call('ZREMRANGEBYSCORE', root .. 'dead', '-inf', now - retention_ms)
   finish(j, 'failed', retention_ms, 'failed', '{"error":{"code":"' .. code .. '","message":'
     .. cjson.encode(message) .. ',"failure_stage":"' .. stage .. '","retryable":'
-    .. tostring(retryable) .. '}' .. fallback_json(j) .. '}', nil, 'failure_stage', stage,
-    'error_code', code, 'error_message', message, 'error_detail', detail)
+    .. tostring(retryable) .. ',"provider":' .. (provider and cjson.encode(provider) or 'null') .. ','
+    .. string.sub(origin, 2) .. fallback_json(j) .. '}', nil, 'failure_stage', stage,
+    'error_code', code, 'error_message', message, 'error_detail', detail, 'error_origin', origin)
 end
 
 local function finish_cancelled(j, retention_ms, by)

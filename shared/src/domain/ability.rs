@@ -1,6 +1,6 @@
 //! What a provider's model can do, so that what it can't is refused before anything waits.
 //!
-//! Comes in: the provider's kind and its name of the model, as the settings have them. Goes out:
+//! Comes in: the provider's kind and its name of the model, or its workflow, as the settings have them. Goes out:
 //! the faults of an input, for the gateway at submit and for the adapter as a last line. Invariant: an
 //! input without faults is one that the provider is documented to accept.
 //! `steps` and `seed` are never faults: an input always has them, and a provider that knows neither
@@ -12,6 +12,7 @@ use std::cmp::Ordering::Equal;
 use serde::{Deserialize, Serialize};
 
 use super::input::{FRAMES, FrameInput, InputFault, SIDE_DEFAULT_PX, SIDE_PX, SIDE_STEP_PX};
+use super::workflow::{Slot, Template};
 
 /// Sizes a model can draw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +49,9 @@ pub struct Abilities {
     pub image: bool,
     /// Whether it can draw a part of that picture anew.
     pub mask: bool,
+    /// Whether it draws nothing without a picture to start from.
+    #[serde(default)]
+    pub image_needed: bool,
 }
 
 impl Default for Abilities {
@@ -61,6 +65,7 @@ impl Default for Abilities {
             seed: true,
             image: true,
             mask: true,
+            image_needed: false,
         }
     }
 }
@@ -98,6 +103,20 @@ impl Abilities {
         Self::default()
     }
 
+    /// Gives those of a ComfyUI workflow: what it has slots for.
+    pub fn of_workflow(template: &Template) -> Self {
+        let image = template.has(Slot::Image);
+        Self {
+            negative_prompt: template.has(Slot::NegativePrompt),
+            steps: template.has(Slot::Steps),
+            image,
+            mask: template.has(Slot::Mask),
+            // What stands in its place is a file's name, and without one the server refuses it.
+            image_needed: image,
+            ..Self::default()
+        }
+    }
+
     /// Gives those of a model whose request is written out in the settings: what the request has a
     /// place for.
     ///
@@ -118,6 +137,7 @@ impl Abilities {
             seed: has("seed"),
             image: has("image"),
             mask: has("mask"),
+            image_needed: false,
         }
     }
 
@@ -131,6 +151,7 @@ impl Abilities {
             seed: self.seed && other.seed,
             image: self.image && other.image,
             mask: self.mask && other.mask,
+            image_needed: self.image_needed || other.image_needed,
         }
     }
 
@@ -196,6 +217,14 @@ impl Abilities {
             faults.extend(self.source_faults(input.mask.is_some()));
         }
         faults
+    }
+
+    /// Lists what a request lacks that has no picture to start from.
+    pub fn sourceless_faults(&self) -> Vec<InputFault> {
+        let needed = self.image_needed;
+        let fault =
+            || InputFault::new("#/input/image", "is missing: this model starts from a picture");
+        needed.then(fault).into_iter().collect()
     }
 
     /// Lists what the model can't do with a picture to start from, and a mask, if there is one.

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 /// Longest message kept; a provider's page of HTML is not a message.
 pub const MESSAGE_CHARS_MAX: usize = 500;
 
+/// Longest code or name of a request that is kept of a provider's.
+pub const WORD_CHARS_MAX: usize = 100;
+
 /// Classifies a failure by what would have to change for the request to succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -110,14 +113,18 @@ pub enum Resend {
     Never,
 }
 
-/// The provider's own words about a failure, for its support desk.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The provider's own words about a failure, for its support desk; named as in a job's `error`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Origin {
     /// HTTP status.
+    #[serde(rename = "provider_status")]
     pub status: Option<u16>,
     /// The provider's own error code.
+    #[serde(rename = "provider_code")]
     pub code: Option<String>,
     /// The provider's name of our request.
+    #[serde(rename = "provider_request_id")]
     pub request_id: Option<String>,
 }
 
@@ -175,7 +182,9 @@ impl Failure {
 
     /// Adds the provider's own words.
     pub fn from_provider(mut self, origin: Origin) -> Self {
-        self.origin = origin;
+        let short = |word: String| word.chars().take(WORD_CHARS_MAX).collect();
+        let Origin { status, code, request_id } = origin;
+        self.origin = Origin { status, code: code.map(short), request_id: request_id.map(short) };
         self
     }
 

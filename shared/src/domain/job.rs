@@ -8,10 +8,11 @@
 use std::collections::HashMap;
 
 use super::artifact::{Artifact, Missing, Preview};
-use super::failure::ErrorCode;
+use super::failure::{ErrorCode, Origin};
 use super::id::{IdError, JobId, Pool, SessionId};
 use super::lease::Fence;
 use super::priority::Priority;
+use super::usage::Usage;
 
 /// Where a job is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -230,6 +231,10 @@ pub struct Job {
     pub error_code: Option<ErrorCode>,
     /// Why, for the user.
     pub error_message: Option<String>,
+    /// The provider's own words about that.
+    pub error_origin: Origin,
+    /// What its attempts have used, as far as providers told.
+    pub usage: Usage,
     /// Where its time went.
     pub timings: Option<Timings>,
     /// Epoch milliseconds of the submission.
@@ -299,6 +304,10 @@ impl Job {
             failure_stage: maybe("failure_stage").as_deref().and_then(State::from_word),
             error_code: maybe("error_code").as_deref().map(ErrorCode::from_word),
             error_message: maybe("error_message"),
+            error_origin: json(fields, "error_origin")
+                .map_err(json_faulty("error_origin"))?
+                .unwrap_or_default(),
+            usage: used(fields)?,
             timings: json(fields, "timings").map_err(json_faulty("timings"))?,
             created_at: number(fields, "created_at")?
                 .ok_or(JobFieldError { field: "created_at" })?,
@@ -309,6 +318,16 @@ impl Job {
             run_by: number(fields, "run_by")?,
         })
     }
+}
+
+/// Adds up what each attempt that told has used.
+fn used(fields: &HashMap<String, String>) -> Result<Usage, JobFieldError> {
+    let mut all = Usage::default();
+    for text in fields.iter().filter(|(name, _)| name.starts_with("usage:")).map(|(_, text)| text) {
+        let one = serde_json::from_str(text).map_err(|_| JobFieldError { field: "usage" })?;
+        all.add(&one);
+    }
+    Ok(all)
 }
 
 fn number<T: std::str::FromStr>(

@@ -15,6 +15,8 @@ pub mod picture;
 pub mod input;
 // What a provider's model can do of that.
 pub mod ability;
+// What a ComfyUI workflow lets a job say.
+pub mod workflow;
 // States, the transition table, and the job as it is stored.
 pub mod job;
 // The right to work on a job, and the number that proves it.
@@ -23,6 +25,8 @@ pub mod lease;
 pub mod attempt;
 // Why an attempt failed, for users and for operators.
 pub mod failure;
+// What a provider says that its calls have used.
+pub mod usage;
 // Who may call a provider, when and for how long.
 pub mod guard;
 // A frame's stored form.
@@ -48,3 +52,4 @@ pub use job::{Job, Progress, State, Timings, Verb};
 pub use lease::Fence;
 pub use picture::{InputPicture, Place, Strength};
 pub use priority::Priority;
+pub use usage::Usage;

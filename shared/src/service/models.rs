@@ -198,6 +198,10 @@ impl ModelSettings {
             all = Some(all.map_or(abilities.clone(), |all| all.and(&abilities)));
         }
         self.abilities = all.unwrap_or_default();
+        if self.abilities.image_needed && !self.abilities.image {
+            let needs = "one of its routes needs a picture to start from, and another takes none";
+            return Err(format!("models.{name}: {needs}"));
+        }
         match self.abilities.size_default() {
             Some(_) => Ok(()),
             None => Err(format!("models.{name}: its routes have no size in common")),

@@ -3,6 +3,16 @@
 use super::super::settings::{Settings, WhenClosed};
 use super::*;
 
+/// A workflow of which every slot but the mask's is found without a word.
+const WORKFLOW: &str = r#"{
+    "3": {"class_type": "KSampler", "inputs": {"seed": 1, "steps": 20, "denoise": 1,
+        "positive": ["6", 0], "negative": ["7", 0], "latent_image": ["5", 0]}},
+    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 512, "height": 512}},
+    "6": {"class_type": "CLIPTextEncode", "_meta": {"title": "Positive"}, "inputs": {"text": "a"}},
+    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "b"}},
+    "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "fw", "images": ["3", 0]}}
+}"#;
+
 fn load(text: &str, variables: &[(&str, &str)]) -> Result<Settings, String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("framewire.toml");
@@ -37,7 +47,7 @@ fn a_single_key_makes_a_provider_a_pool_and_a_model_beside_the_built_in_one() {
 fn every_adapter_can_be_set_up_by_its_section() {
     let folder = tempfile::tempdir().unwrap();
     let workflow = folder.path().join("workflow.json");
-    std::fs::write(&workflow, r#"{"1": {"inputs": {"text": "{{ negative_prompt }}"}}}"#).unwrap();
+    std::fs::write(&workflow, WORKFLOW).unwrap();
     let settings = load(
         "[replicate]\nmodel = \"owner/name\"\ninput = { prompt = \"$prompt\" }\n",
         &[
@@ -55,6 +65,60 @@ fn every_adapter_can_be_set_up_by_its_section() {
     assert!(abilities("comfyui").negative_prompt && !abilities("comfyui").image);
     assert!(!abilities("owner/name").seed && abilities("fal-ai/flux/dev").seed);
     assert_eq!(settings.providers["comfyui"].guard(true).unwrap().concurrency, 1);
+}
+
+/// Settings of a workflow's file, and what else its provider says.
+fn with_workflow(workflow: &str, more: &str) -> Result<Settings, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("flow.json");
+    std::fs::write(&file, workflow).unwrap();
+    load(&format!("[comfyui]\nurl = \"http://x\"\nworkflow = {file:?}\n{more}"), &[])
+}
+
+#[test]
+fn a_workflow_says_itself_what_its_model_can_do() {
+    let abilities = |workflow: &str, more: &str| {
+        let settings = with_workflow(workflow, more).unwrap();
+        settings.models.0["comfyui"].abilities.clone()
+    };
+    let plain = abilities(WORKFLOW, "");
+    assert!(plain.negative_prompt && plain.steps && !plain.image && !plain.image_needed);
+    let mute = WORKFLOW.replace("[\"7\", 0]", "[\"6\", 0]").replace("\"b\"", "[\"6\", 0]");
+    assert!(!abilities(&mute, "").negative_prompt, "nothing leads to a negative prompt");
+    let loads = WORKFLOW.replace("EmptyLatentImage", "LoadImage");
+    let loads = loads.replace("\"width\": 512, \"height\": 512", "\"image\": \"example.png\"");
+    let repaint = abilities(&loads, "slots = { image = \"5.image\" }\n");
+    assert!(repaint.image && repaint.image_needed && !repaint.mask);
+    assert_eq!(repaint.sourceless_faults()[0].pointer, "#/input/image");
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), loads).unwrap();
+    let path = file.path();
+    let text = format!(
+        "[providers.a]\nadapter = \"comfyui\"\nurl = \"http://x\"\nworkflow = {path:?}\n\
+         slots = {{ image = \"5.image\" }}\n[providers.b]\nadapter = \"replicate\"\n\
+         api_key = \"r8\"\nmodel = \"a/b\"\ninput = {{ prompt = \"$prompt\" }}\n\
+         [models.m]\nroutes = [{{ provider = \"a\" }}, {{ provider = \"b\" }}]\n"
+    );
+    refused(&text, &[], &["models.m", "picture"]);
+}
+
+#[test]
+fn a_workflow_that_is_no_template_is_refused_by_its_node_before_anything_starts() {
+    let refused = |workflow: &str, more: &str, words: &[&str]| {
+        let error = with_workflow(workflow, more).map(drop).unwrap_err();
+        for word in ["comfyui.workflow", "FRAMEWIRE_COMFYUI_WORKFLOW", "flow.json"] {
+            assert!(error.contains(word), "{word} is missing in: {error}");
+        }
+        for word in words {
+            assert!(error.contains(word), "{word} is missing in: {error}");
+        }
+    };
+    let unsaved = WORKFLOW.replace("\"images\": [\"3\", 0]", "\"images\": [\"33\", 0]");
+    refused(&unsaved, "", &["node 9 (SaveImage)", "node 33"]);
+    refused(WORKFLOW, "slots = { steps = \"4.steps\" }\n", &["slots.steps", "\"4\""]);
+    refused("{\"3\": ", "", &["EOF", "line 1"]);
+    refused(r#"{"nodes": []}"#, "", &["Export (API)"]);
 }
 
 #[test]
@@ -119,6 +183,35 @@ fn each_refusal_names_the_key_and_the_variable() {
         [models.b]\nprovider = \"builtin\"\ndefault = true\n";
     refused(twice, &[], &["models.a.default", "models.b.default"]);
     refused("", &[("FRAMEWIRE_WORKER_POOLS", "gpu")], &["worker.pools", "gpu"]);
+}
+
+#[test]
+fn every_example_of_providers_in_the_readme_is_accepted() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let text = std::fs::read_to_string(readme).unwrap();
+    let (_, section) = text.split_once("### Providers").unwrap();
+    let (section, _) = section.split_once("### Redis").unwrap();
+    let examples: Vec<&str> =
+        section.split("```toml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    for name in ["openai", "replicate", "fal", "azure"] {
+        std::fs::write(folder.path().join(name), "a key").unwrap();
+    }
+    std::fs::write(folder.path().join("flow.json"), WORKFLOW).unwrap();
+    let mut adapters = BTreeSet::new();
+    for example in &examples {
+        let text = example
+            .replace("/run/secrets", path)
+            .replace("flow.json", &format!("{path}/flow.json"));
+        let key = [("FRAMEWIRE_PROVIDERS_MAIN_API_KEY", "a key")];
+        let said = &key[..usize::from(text.contains("FRAMEWIRE_PROVIDERS_MAIN_API_KEY"))];
+        let settings = load(&text, said).unwrap_or_else(|error| panic!("{error}\n{example}"));
+        adapters.extend(settings.providers.values().map(|it| it.adapter().as_str()));
+    }
+    assert!(examples.len() >= 6, "{examples:?}");
+    let all = Adapter::OUTSIDE.into_iter().chain([Adapter::Builtin]).map(Adapter::as_str);
+    assert_eq!(adapters, all.collect());
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! business.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use serde_json::{Map, Value};
 
 use super::settings::ENV_PREFIX;
 use crate::domain::guard::options::BudgetOptions;
+use crate::domain::workflow::{Marks, Template, TemplateError};
 use crate::domain::{Abilities, GuardOptions};
 
 /// The provider that is always there.
@@ -140,7 +142,7 @@ pub struct ProviderSettings {
     pub guard: GuardSettings,
     /// What `workflow` has in it.
     #[serde(skip)]
-    pub workflow_text: String,
+    pub template: Option<Template>,
 }
 
 /// `[providers.<name>.fetch]`
@@ -198,8 +200,11 @@ impl ProviderSettings {
                 let key = section.key("workflow");
                 return Err(format!("{key} is missing: a workflow that was exported as API"));
             };
-            self.workflow_text =
-                read(file).map_err(|why| format!("{}: {why}", section.key("workflow")))?;
+            let key = section.key("workflow");
+            let text = read(file).map_err(|why| format!("{key}: {why}"))?;
+            let marks = Marks { slots: self.slots.clone(), output: self.output.clone() };
+            let template = Template::parse(&text, &marks);
+            self.template = Some(template.map_err(|why| unfit(&key, file, &why))?);
             if self.url.is_none() {
                 return Err(format!("{} is missing", section.key("url")));
             }
@@ -277,18 +282,8 @@ impl ProviderSettings {
             Adapter::Builtin => Abilities::default(),
             Adapter::OpenAi => Abilities::openai(model),
             Adapter::Automatic1111 => Abilities::automatic1111(),
-            // Only what is declared: what is found by the worker alone can't be promised here.
             Adapter::ComfyUi => {
-                let text = self.workflow_text.replace(' ', "");
-                let has = |slot| {
-                    self.slots.contains_key(slot) || text.contains(&format!("{{{{{slot}}}}}"))
-                };
-                Abilities {
-                    negative_prompt: has("negative_prompt"),
-                    image: has("image"),
-                    mask: has("mask"),
-                    ..Abilities::default()
-                }
+                self.template.as_ref().map(Abilities::of_workflow).unwrap_or_default()
             }
             Adapter::Replicate | Adapter::Fal => {
                 let written = self.input.as_ref().map(|input| {
@@ -317,6 +312,12 @@ impl ProviderSettings {
         options.breaker.enabled = breaker_enabled;
         Some(options)
     }
+}
+
+/// Says what is wrong with a workflow, with its causes: where the JSON breaks off, or each node.
+fn unfit(key: &str, file: &Path, error: &TemplateError) -> String {
+    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("{key}: failed to {error}{cause} (in {})", file.display())
 }
 
 fn read(file: &Path) -> Result<String, String> {

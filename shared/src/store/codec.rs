@@ -247,7 +247,7 @@ impl Renewal {
     }
 }
 
-/// Answers of `advance.lua`, `progress.lua`, `announce.lua` and `checkpoint.lua`.
+/// Answers of `advance.lua`, `progress.lua`, `announce.lua`, `checkpoint.lua` and `usage.lua`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Noted {
     /// It is written.

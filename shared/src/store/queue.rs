@@ -16,7 +16,7 @@ use super::shelf::Place;
 use super::{Store, StoreError, keys};
 use crate::domain::{
     Artifact, CatalogueId, Cell, Failure, Fallback, Fence, JobId, Missing, Pool, Preview, Priority,
-    Progress, SessionId, State, Tenant, WorkerId,
+    Progress, SessionId, State, Tenant, Usage, WorkerId,
 };
 
 /// How long a session's list of jobs outlives its last submission, in seconds.
@@ -190,6 +190,11 @@ impl Store {
         Noted::parse(self.paid(&self.shared.scripts.checkpoint, lease, &[handle]).await?)
     }
 
+    /// Keeps what the provider says that the running attempt has used.
+    pub async fn usage(&self, lease: &Lease, usage: &Usage) -> Result<Noted, StoreError> {
+        Noted::parse(self.fenced(&self.shared.scripts.usage, lease, &[&json(usage)]).await?)
+    }
+
     /// Ends a job whose frames are all stored; all but the last are announced. See
     /// [`Store::complete_with`].
     pub async fn complete(
@@ -240,6 +245,7 @@ impl Store {
             &failure.detail,
             &ms(options.retention),
             &options.dead_max.to_string(),
+            &json(&failure.origin),
         ];
         Failed::parse(self.fenced(&self.shared.scripts.fail, lease, &arguments).await?)
     }

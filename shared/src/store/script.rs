@@ -60,6 +60,7 @@ scripts!(
     progress,
     announce,
     checkpoint,
+    usage,
     complete,
     land,
     fulfil,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use framewire_shared::domain::{Cell, ErrorCode, Failure, State};
+use framewire_shared::domain::{Cell, ErrorCode, Failure, Origin, State};
 use framewire_shared::store::QueueOptions;
 use framewire_shared::store::codec::{Cancel, Completed, Failed, Noted, Retried, Submitted};
 use framewire_shared::testing::{prompt, submission};
@@ -37,7 +37,13 @@ async fn a_failed_attempt_comes_back_after_its_delay_and_ends_as_a_dead_letter()
     let mine = session();
     world.slots(1).await;
     let job = world.submit(&mine).await;
+    let origin = Origin {
+        status: Some(529),
+        code: Some("over\"loaded".into()),
+        request_id: Some("req-1".into()),
+    };
     let busy = Failure::new(ErrorCode::Temporary, "busy").detail("HTTP 529 from 10.0.0.1");
+    let busy = busy.from_provider(origin.clone());
 
     let lease = world.take().await.unwrap();
     let delay = Some(Duration::from_secs(5));
@@ -55,6 +61,12 @@ async fn a_failed_attempt_comes_back_after_its_delay_and_ends_as_a_dead_letter()
     let row = world.store.job(&job).await.unwrap().unwrap().job;
     assert_eq!((row.attempt_count, row.failure_stage), (2, Some(State::Processing)));
     assert_eq!(row.error_message.as_deref(), Some("busy"));
+    assert_eq!(row.error_origin, origin);
+    let told = world.last_event(&mine).await["error"].take();
+    let expected = serde_json::json!({"code": "TEMPORARY", "message": "busy",
+        "failure_stage": "processing", "retryable": true, "provider": "builtin",
+        "provider_status": 529, "provider_code": "over\"loaded", "provider_request_id": "req-1"});
+    assert_eq!(told, expected);
     let dead = world.store.dead_letters(Cell::FIRST, 10).await.unwrap();
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].job, job);
@@ -63,6 +75,8 @@ async fn a_failed_attempt_comes_back_after_its_delay_and_ends_as_a_dead_letter()
     assert_eq!(world.store.retry(&job).await.unwrap(), Retried::Queued(1));
     let (_, claimed) = world.claim(&world.pop().unwrap()).await.unwrap();
     assert_eq!((claimed.attempt, claimed.attempt_limit), (3, 5), "a retry buys three attempts");
+    let row = world.store.job(&job).await.unwrap().unwrap().job;
+    assert_eq!(row.error_origin, Origin::default(), "words of an attempt that counts no more");
 }
 
 #[tokio::test]

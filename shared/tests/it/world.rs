@@ -138,6 +138,14 @@ impl World {
         self.store.job(job).await.unwrap().expect("a job").job.state
     }
 
+    /// Gives what the newest durable event of a session says.
+    pub(crate) async fn last_event(&self, session: &SessionId) -> serde_json::Value {
+        let zero = "0-00000000".parse().unwrap();
+        let replay = self.store.replay(session, Some(&zero)).await.unwrap();
+        let (_, data) = replay.events.last().expect("an event").split_once('\n').unwrap();
+        serde_json::from_str(data).unwrap()
+    }
+
     /// Lists the types of a session's durable events.
     pub(crate) async fn events(&self, session: &SessionId) -> Vec<String> {
         let zero = "0-00000000".parse().unwrap();

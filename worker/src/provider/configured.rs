@@ -15,7 +15,7 @@ use url::Url;
 use super::Provider;
 use super::automatic1111::{Automatic1111, Automatic1111Options};
 use super::builtin::{Builtin, BuiltinOptions};
-use super::comfyui::{ComfyUi, ComfyUiOptions, Marks};
+use super::comfyui::{ComfyUi, ComfyUiOptions};
 use super::fal::{Fal, FalOptions};
 use super::openai::{OpenAi, OpenAiOptions};
 use super::replicate::{Replicate, ReplicateOptions};
@@ -38,9 +38,9 @@ pub fn adapter(
             let url = settings.url.as_deref().unwrap_or_default();
             let url = Url::parse(url).context("use the base address: it is no URL")?;
             let headers = settings.headers.clone().into_iter().collect();
-            let marks = Marks { slots: settings.slots.clone(), output: settings.output.clone() };
-            let options = ComfyUiOptions::new(url, settings.workflow_text.clone());
-            Arc::new(ComfyUi::new(ComfyUiOptions { name: name.into(), headers, marks, ..options })?)
+            let template = settings.template.clone().context("use a workflow: there is none")?;
+            let options = ComfyUiOptions::new(url, template);
+            Arc::new(ComfyUi::new(ComfyUiOptions { name: name.into(), headers, ..options })?)
         }
         Adapter::OpenAi => {
             let mut options: OpenAiOptions = options(name, settings, model)?;

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD_PAD_INDIFFERENT;
 use bytes::Bytes;
 use framewire_shared::domain::{ErrorCode, Failure, MediaType, OutputFormat};
 use image::codecs::jpeg::JpegEncoder;
-use image::{DynamicImage, ImageFormat, Rgba, RgbaImage};
+use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgba, RgbaImage};
 
 use super::Picture;
 use crate::picture_check::{PICTURE_BYTES_MAX, decode, recognise};
@@ -65,6 +65,12 @@ pub(super) fn to_base64(picture: &Picture) -> String {
 /// Writes a picture as a `data:` address.
 pub(super) fn to_data_url(picture: &Picture) -> String {
     format!("data:{};base64,{}", picture.media_type.as_str(), to_base64(picture))
+}
+
+/// Paints a picture of one grey: a mask that opens everything, a probe's start.
+pub(crate) async fn plain(width: u32, height: u32, grey: u8) -> Result<Picture, Failure> {
+    let pixels = move || GrayImage::from_pixel(width, height, Luma([grey]));
+    off_thread(move || encode(&DynamicImage::ImageLuma8(pixels()), MediaType::Png)).await
 }
 
 /// Turns a mask that is white where to draw anew into one that is transparent there.
@@ -145,7 +151,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_small_file_of_a_huge_picture_is_not_unpacked() {
-        let huge = DynamicImage::ImageLuma8(image::GrayImage::new(9_000, 9_000));
+        let huge = DynamicImage::ImageLuma8(GrayImage::new(9_000, 9_000));
         let bomb = encode(&huge, MediaType::Png).unwrap();
         assert!(bomb.bytes.len() < 1_000_000);
         let failure = frame(bomb.bytes, OutputFormat::Jpeg).await.unwrap_err();
@@ -158,6 +164,13 @@ mod tests {
         let mask = see_through(png()).await.unwrap();
         let pixels = decode(&mask.bytes).unwrap().0.into_rgba8();
         assert_eq!((pixels.get_pixel(0, 0).0[3], pixels.get_pixel(15, 0).0[3]), (0, 255));
+    }
+
+    #[tokio::test]
+    async fn a_plain_picture_has_one_grey_and_the_asked_size() {
+        let pixels = decode(&plain(64, 72, 255).await.unwrap().bytes).unwrap().0.into_luma8();
+        assert_eq!(pixels.dimensions(), (64, 72));
+        assert!(pixels.pixels().all(|pixel| pixel.0 == [255]));
     }
 
     #[test]

@@ -10,22 +10,18 @@
 //!
 //! Source: fal's queue reference, its errors page, and its clients' rule for names of apps.
 
-use std::sync::Arc;
-
-use framewire_shared::domain::{Abilities, Failure, OutputFormat, Resend};
-use futures::future::BoxFuture;
+use framewire_shared::domain::{Failure, OutputFormat, Resend, Usage};
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::duty::until_stopped;
 use super::fetch::{FetchOptions, Fetcher};
 use super::http::{Answer, Http, Misconfigured};
-use super::remote::{self, Look, Remote, percent_of};
+use super::remote::{Look, Remote, Service, percent_of};
 use super::verdict::{Told, Verdict, verdict_of, wait_in_words, words_of};
 use super::written::{SizeFields, Written};
-use super::{Call, Picture, Provider, Updates, convert};
+use super::{Call, Picture, convert};
 
 /// First parts of an app's name that are followed by its owner.
 const NAMESPACES: [&str; 2] = ["workflows", "comfy"];
@@ -82,14 +78,11 @@ fn side_step_px_default() -> u32 {
 }
 
 /// Asks fal.
-#[derive(Debug)]
-pub struct Fal {
-    name: String,
-    api: Arc<Api>,
-}
+pub type Fal = Service<Api>;
 
+/// fal's queue.
 #[derive(Debug)]
-struct Api {
+pub struct Api {
     http: Http,
     fetcher: Fetcher,
     written: Written,
@@ -99,7 +92,7 @@ struct Api {
     requests: String,
 }
 
-impl Fal {
+impl Service<Api> {
     /// Makes the provider; nothing is sent.
     pub fn new(options: FalOptions) -> Result<Self, Misconfigured> {
         let app = options.model.trim_matches('/').to_owned();
@@ -114,24 +107,7 @@ impl Fal {
             Http::new(&options.base_url, options.key.map(|key| ("authorization", auth(key))))?;
         let fetcher = Fetcher::new(options.fetch, &http)?;
         let written = Written::new(options.input, options.sizes, options.side_step_px)?;
-        let api = Arc::new(Api { http, fetcher, written, app, requests });
-        Ok(Self { name: options.name, api })
-    }
-}
-
-impl Provider for Fal {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn abilities(&self) -> Abilities {
-        self.api.written.abilities()
-    }
-
-    fn generate(&self, call: Call, updates: Updates) -> BoxFuture<'_, Result<(), Failure>> {
-        Box::pin(
-            async move { until_stopped(&call, remote::draw(&self.api, &call, &updates)).await },
-        )
+        Ok(Self::of(options.name, Api { http, fetcher, written, app, requests }))
     }
 }
 
@@ -237,7 +213,12 @@ impl Api {
             return fail(Verdict::Policy, "has_nsfw_concepts");
         }
         match drawn.images.into_iter().chain(drawn.image).next() {
-            Some(image) => Ok(Look::Done { address: image.url, seed: drawn.seed }),
+            Some(image) => {
+                let units = answer.header("x-fal-billable-units");
+                let billable_units = units.and_then(|units| units.parse().ok());
+                let usage = Usage { billable_units, ..Usage::default() };
+                Ok(Look::Done { address: image.url, seed: drawn.seed, usage })
+            }
             None => fail(Verdict::Nonsense, "a result without a picture"),
         }
     }

@@ -28,6 +28,7 @@ use tokio_util::codec::{Decoder, FramedRead};
 use tokio_util::io::StreamReader;
 use url::{Url, form_urlencoded};
 
+use super::secrets::Secrets;
 use super::verdict::{Told, Verdict, retry_after};
 
 /// Longest time until a connection stands, name and TLS included.
@@ -70,7 +71,7 @@ pub(super) struct Http {
     client: Client,
     base: Url,
     headers: HeaderMap,
-    secrets: Vec<SecretString>,
+    secrets: Secrets,
 }
 
 /// An answer with any status.
@@ -79,6 +80,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    /// What the body is, in a few words without our secrets.
+    glimpse: String,
 }
 
 /// Starts a client with our limits; it follows no redirect.
@@ -105,15 +108,13 @@ impl Http {
             return Err(Misconfigured::Base("it must not have a user and password in it"));
         }
         let mut map = HeaderMap::new();
-        let mut secrets = Vec::new();
+        let mut secrets = Secrets::default();
         for (name, value) in headers {
             let bad = || Misconfigured::Header(name.to_owned());
             let mut header = HeaderValue::from_str(value.expose_secret()).map_err(|_| bad())?;
             header.set_sensitive(true);
             map.insert(HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?, header);
-            // A server may echo the key without the word before it.
-            let bare = value.expose_secret().rsplit(' ').next().unwrap_or_default();
-            secrets.extend((!bare.is_empty()).then(|| SecretString::from(bare)));
+            secrets.add(&value);
         }
         let client = client().build().map_err(Misconfigured::Client)?;
         Ok(Self { client, base, headers: map, secrets })
@@ -121,7 +122,7 @@ impl Http {
 
     /// Takes another secret out of what a server echoes.
     pub(super) fn hiding(mut self, secret: Option<&SecretString>) -> Self {
-        self.secrets.extend(secret.filter(|it| !it.expose_secret().is_empty()).cloned());
+        secret.into_iter().for_each(|secret| self.secrets.add(secret));
         self
     }
 
@@ -171,7 +172,8 @@ impl Http {
         } else {
             read_start(response).await
         };
-        Ok(Answer { status: status.as_u16(), headers, body })
+        let glimpse = self.glimpse(&body);
+        Ok(Answer { status: status.as_u16(), headers, body, glimpse })
     }
 
     /// Reads the events of a stream, up to `bytes_max` in all; a longer one ends there.
@@ -199,9 +201,10 @@ impl Http {
     pub(super) fn failure(&self, verdict: Verdict, told: Told) -> Failure {
         let status = told.status.map_or(String::new(), |status| format!("HTTP {status} "));
         let code = told.code.as_deref().unwrap_or_default();
-        let detail = self.scrub(&format!("{status}{code} {}", told.message));
-        let code = told.code.map(|code| self.scrub(&code));
-        let origin = Origin { status: told.status, code, request_id: told.request_id };
+        let scrub = |text: &str| self.secrets.scrub(text);
+        let detail = scrub(&format!("{status}{code} {}", told.message));
+        let [code, request_id] = [told.code, told.request_id].map(|it| it.as_deref().map(scrub));
+        let origin = Origin { status: told.status, code, request_id };
         let mut failure = verdict.failure().detail(detail).from_provider(origin);
         if matches!(verdict, Verdict::Throttled | Verdict::Down) {
             failure.retry_after = told.retry_after;
@@ -211,7 +214,7 @@ impl Http {
 
     /// Makes the failure of an answer that says success and is not what was promised.
     pub(super) fn nonsense(&self, answer: &Answer, what: &str) -> Failure {
-        let told = Told { message: format!("{what}: {}", answer.glimpse()), ..answer.told() };
+        let told = Told { message: format!("{what}: {}", answer.glimpse), ..answer.told() };
         self.failure(Verdict::Nonsense, told)
     }
 
@@ -223,7 +226,7 @@ impl Http {
             (false, true) => Verdict::Slow.failure(),
             (false, false) => Verdict::Cut.failure(),
         };
-        failure.detail(self.scrub(&chain(error)))
+        failure.detail(self.secrets.scrub(&chain(error)))
     }
 
     fn unread(&self, error: &Unread) -> Failure {
@@ -233,20 +236,18 @@ impl Http {
             Unread::Broken(error) if error.is_timeout() => Verdict::Slow,
             Unread::Broken(_) => Verdict::Cut,
         };
-        verdict.failure().detail(self.scrub(&chain(error)))
+        verdict.failure().detail(self.secrets.scrub(&chain(error)))
     }
 
-    /// Takes our secrets, and keys that a provider has half hidden itself, out of a text.
-    pub(super) fn scrub(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in &self.secrets {
-            text = text.replace(secret.expose_secret(), "[key]");
+    /// Says in a few words what a body is; never a whole page.
+    fn glimpse(&self, body: &[u8]) -> String {
+        const CHARS_MAX: usize = 200;
+        let text = String::from_utf8_lossy(&body[..body.len().min(4 * CHARS_MAX)]);
+        match self.secrets.hide(text.trim_start()).as_str() {
+            "" => "an empty body".into(),
+            text if text.starts_with('<') => "a page of HTML".into(),
+            text => text.chars().take(CHARS_MAX).collect(),
         }
-        let words = text.split_whitespace().map(|word| match word.contains("***") {
-            true => "[key]",
-            false => word,
-        });
-        words.collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -297,21 +298,10 @@ impl Answer {
     pub(super) fn told(&self) -> Told {
         Told {
             status: Some(self.status),
-            message: self.glimpse(),
+            message: self.glimpse.clone(),
             request_id: self.header("x-request-id").map(str::to_owned),
             retry_after: retry_after(&self.headers, SystemTime::now()),
             code: None,
-        }
-    }
-
-    /// Says in a few words what the body is; never a whole page.
-    fn glimpse(&self) -> String {
-        const CHARS_MAX: usize = 200;
-        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(4 * CHARS_MAX)]);
-        match text.trim_start() {
-            "" => "an empty body".into(),
-            text if text.starts_with('<') => "a page of HTML".into(),
-            text => text.chars().take(CHARS_MAX).collect(),
         }
     }
 }
@@ -413,10 +403,10 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_taken_out_of_what_a_server_echoes() {
+    fn no_half_of_a_key_is_left_where_a_long_body_is_cut() {
         let http = http("http://h");
-        let said = http.scrub("bad key sk-hush, as in \"Bearer sk-hush\"\n or sk-h***sh.");
-        assert_eq!(said, "bad key [key], as in \"Bearer [key]\" or [key]");
+        let body = format!("{}sk-hush and more", "x".repeat(197));
+        assert_eq!(http.glimpse(body.as_bytes()), format!("{}[ke", "x".repeat(197)));
         assert!(!format!("{http:?}").contains("sk-hush"));
     }
 }

@@ -14,18 +14,22 @@ pub mod comfyui;
 mod duty;
 // Words for what a provider's failure comes down to.
 mod verdict;
+// Keys, and how they are kept out of what others read.
+mod secrets;
 // The client of all services that speak HTTP, and its limits.
 pub mod http;
 // Outputs that are given as addresses.
 pub mod fetch;
 // Pictures in the encoding that was asked for.
-mod convert;
+pub(crate) mod convert;
 // The OpenAI images API, and everything that speaks it.
 pub mod openai;
 // AUTOMATIC1111 and its relatives.
 pub mod automatic1111;
 // Services that draw in their own time and are asked how it goes.
 mod remote;
+// What they were asked to begin, and nobody waits for.
+mod creating;
 // Requests that the settings write out.
 pub mod written;
 // Replicate.
@@ -36,7 +40,7 @@ pub mod fal;
 pub mod configured;
 
 use bytes::Bytes;
-use framewire_shared::domain::{Abilities, Failure, FrameInput, MediaType};
+use framewire_shared::domain::{Abilities, Failure, FrameInput, MediaType, Usage};
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -111,6 +115,8 @@ pub enum Update {
     },
     /// The provider's handle of the running generation.
     Checkpoint(String),
+    /// What the provider says that the call has used, besides what it said before.
+    Usage(Usage),
 }
 
 /// An encoded picture, not yet checked.

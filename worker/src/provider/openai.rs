@@ -13,7 +13,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use framewire_shared::domain::{Abilities, Failure, FrameInput, Resend};
+use framewire_shared::domain::{Abilities, Failure, FrameInput, Resend, Usage};
 use futures::future::BoxFuture;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder, Response, header};
@@ -175,7 +175,7 @@ impl OpenAi {
         let Some(images) = answer.json::<Images>() else {
             return Err(self.http.nonsense(answer, "not what an answer looks like"));
         };
-        images.usage.unwrap_or_default().log(&call.id);
+        tell_usage(images.usage, updates).await;
         // Fewer than were asked for are taken; the runner names those that are missing.
         if images.data.is_empty() || images.data.len() > call.input.n as usize {
             let what = format!("{} pictures instead of {}", images.data.len(), call.input.n);
@@ -230,7 +230,7 @@ impl OpenAi {
             let kind = event.kind.as_deref().or(message.event.as_deref()).unwrap_or_default();
             let Some(text) = event.b64_json else { continue };
             if kind.ends_with(".completed") {
-                event.usage.unwrap_or_default().log(&call.id);
+                tell_usage(event.usage, updates).await;
                 let bytes = convert::from_base64(&text)?;
                 let picture = convert::frame(bytes, call.input.output_format).await?;
                 let seed = seed_of(&call.input, 0);
@@ -361,7 +361,7 @@ enum FaultBody {
 struct Images {
     #[serde(default)]
     data: Vec<Image>,
-    usage: Option<Usage>,
+    usage: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -376,22 +376,16 @@ struct StreamEvent<'a> {
     kind: Option<String>,
     #[serde(borrow)]
     b64_json: Option<Cow<'a, str>>,
-    usage: Option<Usage>,
+    usage: Option<Value>,
     error: Option<FaultBody>,
 }
 
-/// What a request has cost.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Usage {
-    input_tokens: u64,
-    output_tokens: u64,
-}
-
-impl Usage {
-    fn log(&self, call: &str) {
-        let Self { input_tokens, output_tokens } = self;
-        tracing::info!(call, input_tokens, output_tokens, "the provider told what it used");
+/// Tells what a request has used; fronts send none, or what is none, and that is no reason to lose a
+/// picture.
+async fn tell_usage(usage: Option<Value>, updates: &Updates) {
+    let usage = usage.and_then(|usage| serde_json::from_value::<Usage>(usage).ok());
+    if let Some(usage) = usage.filter(|usage| !usage.is_empty()) {
+        tell(updates, Update::Usage(usage)).await;
     }
 }
 

@@ -14,17 +14,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use framewire_shared::domain::{ErrorCode, Failure, Resend};
-use futures::future::join_all;
+use framewire_shared::domain::{Abilities, ErrorCode, Failure, Resend, Usage};
+use futures::future::BoxFuture;
+use serde_json::{Map, Value};
 use tokio::runtime::Handle;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::duty::{outcome, refuse_impossible, seed_of, tell};
+use super::creating::{Creating, cancel};
+use super::duty::{keep, outcome, refuse_impossible, seed_of, tell, until_taken_back};
 use super::fetch::Fetcher;
 use super::verdict::Verdict;
 use super::written::{Filling, Written};
-use super::{Call, Picture, Update, Updates, convert};
+use super::{Call, Picture, Provider, Update, Updates, convert};
 
 /// Pause after the first look.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -32,8 +35,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Looks that may fail one after the other.
 const FAILED_LOOKS_MAX: u32 = 5;
-/// Longest time to tell the service to cancel.
-const CANCEL_TIME_MAX: Duration = Duration::from_secs(5);
 /// Longest name of a generation.
 const ID_CHARS_MAX: usize = 64;
 /// Largest seed that every model takes; a larger one is folded, and the frame says so.
@@ -52,7 +53,7 @@ pub(super) trait Remote: fmt::Debug + Send + Sync + 'static {
     /// Creates a generation and gives its name.
     fn create(
         &self,
-        input: serde_json::Map<String, serde_json::Value>,
+        input: Map<String, Value>,
     ) -> impl Future<Output = Result<String, Failure>> + Send;
     /// Looks at a generation. An error is one of the look, not of the generation.
     fn look(&self, id: &str) -> impl Future<Output = Result<Look, Failure>> + Send;
@@ -71,6 +72,8 @@ pub(super) enum Look {
         address: String,
         /// What it was drawn from, where the service says.
         seed: Option<u64>,
+        /// What it has used, where the service says.
+        usage: Usage,
     },
     /// It failed.
     Failed(Failure),
@@ -78,37 +81,66 @@ pub(super) enum Look {
     Gone,
 }
 
+/// A service as a provider.
+#[derive(Debug)]
+pub struct Service<R> {
+    name: String,
+    remote: Arc<R>,
+}
+
+impl<R> Service<R> {
+    /// Makes the provider of this name.
+    pub(super) fn of(name: String, remote: R) -> Self {
+        Self { name, remote: Arc::new(remote) }
+    }
+}
+
+impl<R: Remote> Provider for Service<R> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn abilities(&self) -> Abilities {
+        self.remote.written().abilities()
+    }
+
+    fn generate(&self, call: Call, updates: Updates) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move {
+            until_taken_back(&call, |tasks| draw(&self.remote, &call, &updates, tasks)).await
+        })
+    }
+}
+
 /// Generations under way; those that are unfinished are cancelled when it is dropped.
 struct Running<R: Remote> {
     remote: Arc<R>,
+    /// Cancels what nobody waits for any more.
+    tasks: TaskTracker,
     ids: Vec<String>,
+    /// Of `ids`, so many are over.
     finished: usize,
+    /// So many are known to whoever goes on with the job.
+    kept: usize,
     handed_on: CancellationToken,
 }
 
 impl<R: Remote> Drop for Running<R> {
     fn drop(&mut self) {
-        let ids = self.ids.split_off(self.finished.min(self.ids.len()));
+        let kept = if self.handed_on.is_cancelled() { self.kept } else { 0 };
+        let ids = self.ids.split_off(self.finished.max(kept).min(self.ids.len()));
         let Ok(runtime) = Handle::try_current() else { return };
-        if ids.is_empty() || self.handed_on.is_cancelled() {
-            return;
+        if !ids.is_empty() {
+            self.tasks.spawn_on(cancel(self.remote.clone(), ids), &runtime);
         }
-        let remote = self.remote.clone();
-        runtime.spawn(async move {
-            let cancels = join_all(ids.iter().map(|id| remote.cancel(id)));
-            let done = timeout(CANCEL_TIME_MAX, cancels).await;
-            if !done.is_ok_and(|done| done.iter().all(Result::is_ok)) {
-                tracing::warn!(?ids, "the provider did not take a cancel; it may draw in vain");
-            }
-        });
     }
 }
 
 /// Draws a call's frames.
-pub(super) async fn draw<R: Remote>(
+async fn draw<R: Remote>(
     remote: &Arc<R>,
     call: &Call,
     updates: &Updates,
+    tasks: TaskTracker,
 ) -> Result<(), Failure> {
     refuse_impossible(&remote.written().abilities(), call)?;
     let frames = call.input.n as usize;
@@ -116,24 +148,24 @@ pub(super) async fn draw<R: Remote>(
     ids.truncate(frames);
     let resumed = ids.len();
     let (remote, handed_on) = (remote.clone(), call.handed_on.clone());
-    let mut running = Running { remote, ids, finished: 0, handed_on };
+    let mut running = Running { remote, tasks, ids, finished: 0, kept: resumed, handed_on };
     let mut sources = None;
     while running.ids.len() < frames {
         let index = running.ids.len();
         let id = running.create(call, index, &mut sources).await?;
         running.ids.push(id);
-        tell(updates, Update::Checkpoint(running.ids.join(","))).await;
+        running.keep(updates).await?;
     }
     for index in 0..frames {
         let mut look = running.wait(call, index, updates).await?;
         if matches!(look, Look::Gone) && index < resumed {
             running.ids[index] = running.create(call, index, &mut sources).await?;
-            tell(updates, Update::Checkpoint(running.ids.join(","))).await;
+            running.keep(updates).await?;
             look = running.wait(call, index, updates).await?;
         }
         running.finished = index + 1;
         let index = index as u32;
-        let drawn = running.take(call, index, look).await;
+        let drawn = running.take(call, index, look, updates).await;
         tell(updates, outcome(&call.input, index, drawn)?).await;
     }
     Ok(())
@@ -162,11 +194,19 @@ impl<R: Remote> Running<R> {
             mask: mask.as_deref(),
             strength: call.source.as_ref().map(|source| source.strength),
         };
-        let id = self.remote.create(self.remote.written().fill(&filling)).await?;
+        let id = Creating::begin(&self.remote, &self.tasks, self.remote.written().fill(&filling))
+            .name()
+            .await?;
         if !is_id(&id) {
             return Err(Verdict::Nonsense.failure().detail("a name that can't be one"));
         }
         Ok(id)
+    }
+
+    async fn keep(&mut self, updates: &Updates) -> Result<(), Failure> {
+        keep(updates, self.ids.join(",")).await?;
+        self.kept = self.ids.len();
+        Ok(())
     }
 
     async fn hand_over(&self, call: &Call) -> Result<Sources, Failure> {
@@ -180,14 +220,23 @@ impl<R: Remote> Running<R> {
     }
 
     /// Takes a frame and its seed out of a generation that is no longer pending.
-    async fn take(&self, call: &Call, index: u32, look: Look) -> Result<(u64, Picture), Failure> {
-        let (address, seed) = match look {
-            Look::Done { address, seed } => (address, seed),
+    async fn take(
+        &self,
+        call: &Call,
+        index: u32,
+        look: Look,
+        updates: &Updates,
+    ) -> Result<(u64, Picture), Failure> {
+        let (address, seed, usage) = match look {
+            Look::Done { address, seed, usage } => (address, seed, usage),
             Look::Failed(failure) => return Err(failure),
             Look::Gone | Look::Pending(_) => {
                 return Err(Verdict::Down.failure().detail("the generation has vanished"));
             }
         };
+        if !usage.is_empty() {
+            tell(updates, Update::Usage(usage)).await;
+        }
         let bytes = self.remote.fetcher().bytes(&address).await?;
         let picture = convert::frame(bytes, call.input.output_format).await?;
         Ok((seed.unwrap_or_else(|| folded(seed_of(&call.input, index))), picture))
@@ -234,7 +283,8 @@ fn folded(seed: u64) -> u64 {
     seed % (SEED_MAX + 1)
 }
 
-fn is_id(id: &str) -> bool {
+/// Tells whether a text can be the name of a generation, and part of a path.
+pub(super) fn is_id(id: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     !id.is_empty() && id.len() <= ID_CHARS_MAX && id.chars().all(allowed)
 }

@@ -8,23 +8,19 @@
 //!
 //! Source: Replicate's HTTP API reference, its rate limits and its prediction errors.
 
-use std::sync::Arc;
-
-use framewire_shared::domain::{Abilities, Failure, OutputFormat};
-use futures::future::BoxFuture;
+use framewire_shared::domain::{Failure, OutputFormat, Usage};
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::duty::until_stopped;
 use super::fetch::{FetchOptions, Fetcher};
 use super::http::{Answer, Http, Misconfigured};
-use super::remote::{self, Look, Remote, percent_of};
+use super::remote::{Look, Remote, Service, percent_of};
 use super::verdict::{Told, Verdict, wait_in_words, words_of};
 use super::written::{SizeFields, Written};
-use super::{Call, Picture, Provider, Updates, convert};
+use super::{Call, Picture, convert};
 
 /// Largest picture that goes into a prediction's input itself; larger ones are uploaded.
 const DATA_URL_BYTES_MAX: usize = 256 * 1024;
@@ -70,14 +66,11 @@ fn side_step_px_default() -> u32 {
 }
 
 /// Asks Replicate.
-#[derive(Debug)]
-pub struct Replicate {
-    name: String,
-    api: Arc<Api>,
-}
+pub type Replicate = Service<Api>;
 
+/// Replicate's API.
 #[derive(Debug)]
-struct Api {
+pub struct Api {
     http: Http,
     fetcher: Fetcher,
     written: Written,
@@ -86,7 +79,7 @@ struct Api {
     version: Option<String>,
 }
 
-impl Replicate {
+impl Service<Api> {
     /// Makes the provider; nothing is sent.
     pub fn new(options: ReplicateOptions) -> Result<Self, Misconfigured> {
         let (path, version) = read_model(&options.model)
@@ -96,24 +89,7 @@ impl Replicate {
             Http::new(&options.base_url, options.key.map(|key| ("authorization", bearer(key))))?;
         let fetcher = Fetcher::new(options.fetch, &http)?;
         let written = Written::new(options.input, options.sizes, options.side_step_px)?;
-        let api = Arc::new(Api { http, fetcher, written, path, version });
-        Ok(Self { name: options.name, api })
-    }
-}
-
-impl Provider for Replicate {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn abilities(&self) -> Abilities {
-        self.api.written.abilities()
-    }
-
-    fn generate(&self, call: Call, updates: Updates) -> BoxFuture<'_, Result<(), Failure>> {
-        Box::pin(
-            async move { until_stopped(&call, remote::draw(&self.api, &call, &updates)).await },
-        )
+        Ok(Self::of(options.name, Api { http, fetcher, written, path, version }))
     }
 }
 
@@ -191,7 +167,12 @@ impl Remote for Api {
         match prediction.status.as_str() {
             "succeeded" if prediction.data_removed => Ok(Look::Gone),
             "succeeded" => match address_in(&prediction.output) {
-                Some(address) => Ok(Look::Done { address: address.into(), seed: None }),
+                Some(address) => {
+                    let address = address.into();
+                    let predict_s = prediction.metrics.unwrap_or_default().predict_time;
+                    let usage = Usage { predict_s, ..Usage::default() };
+                    Ok(Look::Done { address, seed: None, usage })
+                }
                 None => fail(Verdict::Nonsense, told("a success without an output")),
             },
             "failed" => {
@@ -298,6 +279,13 @@ struct Prediction {
     logs: Option<String>,
     #[serde(default)]
     data_removed: bool,
+    metrics: Option<Metrics>,
+}
+
+/// What a prediction is billed by, for most models.
+#[derive(Default, Deserialize)]
+struct Metrics {
+    predict_time: Option<f64>,
 }
 
 #[derive(Deserialize)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use framewire_shared::domain::guard::Purpose;
-use framewire_shared::domain::{ErrorCode, Failure, FrameInput};
+use framewire_shared::domain::{ErrorCode, Failure, FrameInput, Usage};
 use framewire_shared::store::StoreError;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::attempt::STOP_GRACE;
 use crate::guard::Guard;
 use crate::picture_check;
-use crate::provider::{Call, Provider, Update};
+use crate::provider::{Call, Provider, Source, Update, convert};
 use crate::routes::{Pass, Routes};
 
 /// How often a worker offers to probe.
@@ -27,6 +27,10 @@ const INTERVAL: Duration = Duration::from_secs(2);
 const PROMPT: &str = "a plain grey circle on a white background";
 /// Steps, for a provider that lets us choose.
 const STEPS: u32 = 8;
+/// What a model that needs one starts from: a picture of this grey.
+const GREY: u8 = 200;
+/// How much of it may change.
+const STRENGTH: f64 = 0.75;
 /// Updates a provider may be ahead of us.
 const UPDATES_MAX: usize = 16;
 
@@ -86,7 +90,7 @@ async fn probe(provider: Arc<dyn Provider>, guard: Arc<Guard>) -> Result<Option<
     let id = format!("probe-{}", Uuid::new_v4().simple());
     let timeout = pass.begin(&id, guard.options().timeout.ceiling);
     let stop = CancellationToken::new();
-    let drawing = draw(pass.provider.clone(), call(id, pass.provider.as_ref(), stop.clone()));
+    let drawing = draw(pass.provider.clone(), call(id, pass.provider.as_ref(), stop.clone()).await);
     tokio::pin!(drawing);
     let drawn = match tokio::time::timeout(timeout, &mut drawing).await {
         Ok(drawn) => drawn,
@@ -97,7 +101,7 @@ async fn probe(provider: Arc<dyn Provider>, guard: Arc<Guard>) -> Result<Option<
         }
     };
     match drawn {
-        Ok(()) => pass.succeeded().await,
+        Ok(()) => pass.succeeded(&Usage::default()).await,
         Err(failure) => {
             pass.failed(&failure).await;
             return Ok(Some(false));
@@ -106,14 +110,22 @@ async fn probe(provider: Arc<dyn Provider>, guard: Arc<Guard>) -> Result<Option<
     Ok(Some(true))
 }
 
-/// Asks for what a user gets who names no size: every model can draw that.
-fn call(id: String, provider: &dyn Provider, stop: CancellationToken) -> Call {
+/// Asks for what a user gets who names no size: every model can draw that. A model that draws nothing
+/// without a picture to start from gets a plain one.
+async fn call(id: String, provider: &dyn Provider, stop: CancellationToken) -> Call {
     let mut input = FrameInput { steps: STEPS, seed: Some(1), ..FrameInput::new(PROMPT) };
-    if let Some(size) = provider.abilities().size_default() {
+    let abilities = provider.abilities();
+    if let Some(size) = abilities.size_default() {
         (input.width, input.height) = size;
     }
+    let mut source = None;
+    if abilities.image_needed {
+        // What could not be painted is missed by the adapter, in its own words.
+        let picture = convert::plain(input.width, input.height, GREY).await.ok();
+        source = picture.map(|picture| Source { picture, mask: None, strength: STRENGTH });
+    }
     let handed_on = CancellationToken::new();
-    Call { id, input, source: None, attempt: 1, checkpoint: None, stop, handed_on }
+    Call { id, input, source, attempt: 1, checkpoint: None, stop, handed_on }
 }
 
 /// Makes the call; a picture that decodes is a success, whatever its size.

@@ -23,7 +23,7 @@ use crate::world::{World, png};
 const LONG: Duration = Duration::from_secs(60);
 const INPUT: &str = r#"{"prompt":"a fox","width":64,"height":64,"seed":1}"#;
 
-fn load(text: &str) -> Settings {
+pub(crate) fn load(text: &str) -> Settings {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("framewire.toml");
     std::fs::write(&file, text).unwrap();
@@ -36,7 +36,7 @@ async fn painter() -> Server {
 }
 
 /// Submits a job of a model, claims it and runs it as a worker would.
-async fn run(world: &World, routes: &Routes, model: &str) -> (JobId, Settled) {
+pub(crate) async fn run(world: &World, routes: &Routes, model: &str) -> (JobId, Settled) {
     let hour = Duration::from_secs(3_600);
     world.store.heartbeat(Cell::FIRST, &world.pool, &world.worker, 1, hour).await.unwrap();
     let id = JobId::new(Cell::FIRST, Uuid::now_v7());

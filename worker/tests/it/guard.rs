@@ -66,7 +66,7 @@ async fn is_closed(world: &World, routes: &Routes) -> bool {
 }
 
 /// Opens the breaker by three timeouts in a row.
-async fn break_it(store: &Store, provider: &str, options: &GuardOptions) {
+pub(crate) async fn break_it(store: &Store, provider: &str, options: &GuardOptions) {
     let outcome = Outcome::Failed {
         failure: Failure::new(ErrorCode::Timeout, "too slow"),
         took: Duration::from_secs(90),

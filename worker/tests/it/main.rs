@@ -17,3 +17,5 @@ mod provider_automatic1111;
 mod provider_replicate;
 mod provider_fal;
 mod configured;
+mod adapters;
+mod whole;

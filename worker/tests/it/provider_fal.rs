@@ -4,10 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use framewire_shared::domain::{ErrorCode, Failure, FailureKind, OutputFormat, Resend};
 use framewire_shared::testing::until;
-use framewire_worker::provider::Provider;
 use framewire_worker::provider::fal::{Fal, FalOptions};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
 use crate::scripted::{
     Essence, Headers, Play, Request, Server, call, drawn, essence, failure, word,
@@ -62,6 +60,7 @@ fn picture(request: &Request) -> Play {
         json!({"images": [{"url": url, "width": 64, "height": 64,
         "content_type": "image/png"}], "seed": 42, "has_nsfw_concepts": [false]}),
     )
+    .with("x-fal-billable-units", "0.5")
 }
 
 #[tokio::test]
@@ -82,7 +81,13 @@ async fn a_frame_is_a_request_that_is_looked_at_until_it_is_completed() {
     let (updates, result) = drawn(&adapter(&server), wanted).await;
     result.unwrap();
     let words: Vec<_> = updates.iter().map(word).collect();
-    assert_eq!(words, ["checkpoint r-1", "progress 5/20", "frame 0 of 42 as image/webp"]);
+    let expected = [
+        "checkpoint r-1",
+        "progress 5/20",
+        r#"usage {"billable_units":0.5}"#,
+        "frame 0 of 42 as image/webp",
+    ];
+    assert_eq!(words, expected);
     let submit = &server.requests()[0];
     assert_eq!(submit.path, "/fal-ai/flux/dev");
     assert_eq!(submit.header("authorization"), Some("Key id:hush"));
@@ -228,12 +233,11 @@ async fn a_stop_closes_the_socket_and_cancels_the_request() {
     let adapter = adapter(&server);
     let running = call(1);
     let stop = running.stop.clone();
-    let (sender, _receiver) = mpsc::channel(8);
     let stopping = async {
         until("the look", async || (server.asked().len() == 2).then_some(())).await;
         stop.cancel();
     };
-    let (result, ()) = tokio::join!(adapter.generate(running, sender), stopping);
+    let ((_, result), ()) = tokio::join!(drawn(&adapter, running), stopping);
     assert!(result.is_err());
     until("the socket's end", async || (server.left() == 1).then_some(())).await;
     let cancel = format!("PUT {REQUEST}/cancel");

@@ -52,7 +52,8 @@ async fn a_call_becomes_one_request_and_its_frames_come_in_order() {
     let (updates, result) = drawn(&adapter, call(2)).await;
     result.unwrap();
     let words: Vec<_> = updates.iter().map(word).collect();
-    assert_eq!(words, ["frame 0 of 7 as image/png", "frame 1 of 8 as image/png"]);
+    let used = r#"usage {"input_tokens":5,"output_tokens":9}"#;
+    assert_eq!(words, [used, "frame 0 of 7 as image/png", "frame 1 of 8 as image/png"]);
     let [request] = server.requests().try_into().unwrap();
     assert_eq!(request.path, "/openai/v1/images/generations?api-version=1");
     assert_eq!(request.header("authorization"), Some("Bearer sk-proj-hush"));
@@ -105,7 +106,13 @@ async fn a_stream_shows_the_frame_develop() {
     let (updates, result) = drawn(&adapter, large).await;
     result.unwrap();
     let words: Vec<_> = updates.iter().map(word).collect();
-    let expected = ["progress 1/3", "preview 0 at 1", "progress 2/3", "frame 0 of 7 as image/jpeg"];
+    let expected = [
+        "progress 1/3",
+        "preview 0 at 1",
+        "progress 2/3",
+        r#"usage {"input_tokens":1}"#,
+        "frame 0 of 7 as image/jpeg",
+    ];
     assert_eq!(words, expected);
     let sent = server.requests()[0].json();
     assert_eq!((&sent["stream"], &sent["partial_images"]), (&json!(true), &json!(2)));
@@ -114,11 +121,14 @@ async fn a_stream_shows_the_frame_develop() {
 
 #[tokio::test]
 async fn a_front_that_ignores_the_wish_for_a_stream_is_understood() {
-    let server = Server::start(|_| Play::json(200, images(&[png(64, 64)]))).await;
+    let mut answer = images(&[png(64, 64)]);
+    // Nor is an odd bill a reason to lose the picture.
+    answer["usage"] = json!({"input_tokens": "some"});
+    let server = Server::start(move |_| Play::json(200, answer.clone())).await;
     let adapter = adapter_of(&server.url, json!({"partial_images": 1}));
     let (updates, result) = drawn(&adapter, call(1)).await;
     result.unwrap();
-    assert_eq!(word(&updates[0]), "frame 0 of 7 as image/png");
+    assert_eq!(updates.iter().map(word).collect::<Vec<_>>(), ["frame 0 of 7 as image/png"]);
 }
 
 #[tokio::test]
@@ -496,7 +506,7 @@ async fn a_slow_reader_does_not_hold_the_adapter_up_for_ever() {
     let stalled = call(4);
     let stop = stalled.stop.clone();
     let (result, ()) = tokio::join!(adapter.generate(stalled, sender), async {
-        assert!(matches!(receiver.recv().await, Some(Update::Frame { index: 0, .. })));
+        assert!(matches!(receiver.recv().await, Some(Update::Usage(_))));
         stop.cancel();
     });
     assert!(result.is_err());

@@ -1,14 +1,15 @@
 //! The Replicate adapter against a server that plays predictions, and their traps.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use framewire_shared::domain::{ErrorCode, FailureKind, OutputFormat, Resend};
 use framewire_shared::testing::until;
 use framewire_worker::provider::replicate::{Replicate, ReplicateOptions};
 use framewire_worker::provider::{Picture, Provider, Source};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::scripted::{
     Play, Request, Server, alive_tasks, call, descriptors, drawn, essence, failure, word,
@@ -54,7 +55,7 @@ fn succeeded(request: &Request) -> Play {
     Play::json(
         200,
         json!({"id": "p", "status": "succeeded", "output": [url], "error": null,
-        "logs": "100%|###| 20/20"}),
+        "logs": "100%|###| 20/20", "metrics": {"predict_time": 1.5}}),
     )
 }
 
@@ -83,7 +84,9 @@ async fn a_frame_is_a_prediction_that_is_looked_at_until_it_is_done() {
         "checkpoint p0",
         "checkpoint p0,p1",
         "progress 10/40",
+        r#"usage {"predict_s":1.5}"#,
         "frame 0 of 4294967295 as image/jpeg",
+        r#"usage {"predict_s":1.5}"#,
         "frame 1 of 0 as image/jpeg",
     ];
     assert_eq!(words, expected);
@@ -232,8 +235,7 @@ async fn what_is_under_way_is_cancelled_at_a_stop_but_not_when_another_worker_go
         let before = alive_tasks();
         let running = call(2);
         let (stop, passed) = (running.stop.clone(), running.handed_on.clone());
-        let (sender, _receiver) = mpsc::channel(8);
-        let mut generating = adapter.generate(running, sender);
+        let mut generating = Box::pin(drawn(&adapter, running));
         tokio::select! {
             _ = &mut generating => panic!("it ended by itself"),
             () = until("the look", async || (server.asked().len() == 3).then_some(())) => {}
@@ -243,7 +245,7 @@ async fn what_is_under_way_is_cancelled_at_a_stop_but_not_when_another_worker_go
         }
         if !dropped {
             stop.cancel();
-            assert!((&mut generating).await.is_err());
+            assert!((&mut generating).await.1.is_err());
         }
         drop(generating);
         until("the socket's end", async || (server.left() == 1).then_some(())).await;
@@ -255,6 +257,86 @@ async fn what_is_under_way_is_cancelled_at_a_stop_but_not_when_another_worker_go
         until("the end of our tasks", async || (alive_tasks() <= before + 4).then_some(())).await;
         assert_eq!(cancels(), if handed_on { 0 } else { 2 });
     }
+}
+
+/// Begins a call, leaves it when the server has been asked, and does something right after that.
+async fn left_at_create(
+    server: &Server,
+    adapter: &Replicate,
+    dropped: bool,
+    then: impl FnOnce(),
+) -> Instant {
+    let running = call(1);
+    let stop = running.stop.clone();
+    let mut generating = Box::pin(drawn(adapter, running));
+    tokio::select! {
+        _ = &mut generating => panic!("it ended by itself"),
+        () = until("the request", async || (server.asked().len() == 1).then_some(())) => {}
+    }
+    let left_at = Instant::now();
+    if dropped {
+        drop(generating);
+        then();
+    } else {
+        stop.cancel();
+        then();
+        assert!(generating.await.1.is_err());
+    }
+    left_at
+}
+
+#[tokio::test]
+async fn a_prediction_whose_create_is_answered_after_the_stop_is_cancelled_too() {
+    for dropped in [false, true] {
+        let gate = Arc::new(Notify::new());
+        let late = gate.clone();
+        let server = Server::start(move |request| {
+            if request.path.ends_with("/cancel") {
+                return Play::json(200, json!({}));
+            }
+            Play::After(late.clone(), Box::new(Play::json(201, json!({"id": "p0"}))))
+        })
+        .await;
+        let adapter = adapter(&server);
+        left_at_create(&server, &adapter, dropped, || gate.notify_one()).await;
+        let cancel = "POST /v1/predictions/p0/cancel".to_owned();
+        until("the cancel", async || server.asked().contains(&cancel).then_some(())).await;
+        assert_eq!(server.asked().len(), 2, "it was looked at: {:?}", server.asked());
+    }
+}
+
+#[tokio::test]
+async fn a_create_that_is_never_answered_keeps_its_socket_less_than_a_second_after_the_stop() {
+    for dropped in [false, true] {
+        let server = Server::start(|_| Play::Hang(Vec::new())).await;
+        let adapter = adapter(&server);
+        let before = alive_tasks();
+        let left_at = left_at_create(&server, &adapter, dropped, || {}).await;
+        until("the socket's end", async || (server.left() == 1).then_some(())).await;
+        assert!(left_at.elapsed() < Duration::from_secs(1), "{:?}", left_at.elapsed());
+        until("the end of our tasks", async || (alive_tasks() <= before).then_some(())).await;
+        assert_eq!(server.asked().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_prediction_that_the_next_worker_can_not_know_of_is_not_left_to_it() {
+    let server = api(|_, _| panic!("it was looked at")).await;
+    let adapter = adapter(&server);
+    let running = call(1);
+    let (stop, handed_on) = (running.stop.clone(), running.handed_on.clone());
+    // Nobody takes the checkpoint.
+    let (sender, receiver) = mpsc::channel(8);
+    let mut generating = adapter.generate(running, sender);
+    tokio::select! {
+        _ = &mut generating => panic!("it ended by itself"),
+        () = until("the checkpoint", async || (receiver.len() == 1).then_some(())) => {}
+    }
+    handed_on.cancel();
+    stop.cancel();
+    assert!(generating.await.is_err());
+    let cancel = "POST /v1/predictions/p0/cancel".to_owned();
+    until("the cancel", async || server.asked().contains(&cancel).then_some(())).await;
 }
 
 #[tokio::test]
@@ -271,8 +353,7 @@ async fn three_hundred_aborted_calls_leave_nothing() {
     let (fds_before, tasks_before) = (descriptors(), alive_tasks());
     for round in 1..=10 {
         let calls: Vec<_> = (0..30).map(|_| call(1)).collect();
-        let (sender, _receiver) = mpsc::channel(64);
-        let running = calls.into_iter().map(|call| adapter.generate(call, sender.clone()));
+        let running = calls.into_iter().map(|call| drawn(&adapter, call));
         let mut running = Box::pin(futures::future::join_all(running));
         let count = |end: &'static str| {
             let server = &server;

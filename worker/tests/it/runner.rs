@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use framewire_shared::domain::{
     ArtifactId, CatalogueId, Cell, ErrorCode, Failure, FrameInput, JobId, MediaType, SessionId,
-    State,
+    State, Usage,
 };
 use framewire_shared::store::codec::Claim;
 use framewire_shared::store::queue::{Lease, Submission};
@@ -71,6 +71,25 @@ async fn bytes_that_are_not_the_promised_picture_never_become_a_frame() {
         assert_eq!((stored.state, stored.artifacts.len()), (State::Queued, 0));
         assert_eq!(world.events().await, ["queued", "started", "queued"]);
     }
+}
+
+#[tokio::test]
+async fn a_picture_that_came_broken_is_paid_for_and_asked_for_once_more_and_no_oftener() {
+    let world = World::new();
+    let broken = || Act::Yield(Update::Frame { index: 0, seed: 1, picture: png(1, 1) });
+    let used = |tokens| {
+        Act::Yield(Update::Usage(Usage { output_tokens: Some(tokens), ..Usage::default() }))
+    };
+    let provider = Scripted::new([vec![used(3), used(4), broken()], vec![used(5), broken()]]);
+    let (job, claimed) = world.claimed(1).await;
+    let runner = world.runner(LONG);
+    assert_eq!(runner.run(job.clone(), claimed, provider.clone()).await, Settled::Retrying);
+    let claimed = world.claimed_again(&job).await;
+    assert_eq!(runner.run(job.clone(), claimed, provider).await, Settled::Failed);
+    let stored = world.job(&job).await;
+    assert_eq!((stored.error_code, stored.attempt_count), (Some(ErrorCode::Unknown), 2));
+    // Both attempts are on the bill.
+    assert_eq!(stored.usage, Usage { output_tokens: Some(12), ..Usage::default() });
 }
 
 #[tokio::test]

@@ -70,6 +70,14 @@ impl Play {
         Self::new(status, &[("content-type", "application/json")], body.to_string())
     }
 
+    /// Adds a header to an answer.
+    pub(crate) fn with(self, name: &str, value: &str) -> Self {
+        let Self::Answer(bytes) = self else { panic!("no answer to add a header to") };
+        let first = bytes.iter().position(|byte| *byte == b'\n').expect("a first line") + 1;
+        let header = format!("{name}: {value}\r\n");
+        Self::Answer([&bytes[..first], header.as_bytes(), &bytes[first..]].concat())
+    }
+
     /// A stream of events that ends with the connection.
     pub(crate) fn events(events: &str) -> Self {
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\r\n";
@@ -295,6 +303,7 @@ pub(crate) fn word(update: &Update) -> String {
             format!("frame {index} failed: {}", failure.message)
         }
         Update::Checkpoint(handle) => format!("checkpoint {handle}"),
+        Update::Usage(usage) => format!("usage {}", serde_json::to_string(usage).unwrap()),
     }
 }
 

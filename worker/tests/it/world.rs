@@ -236,6 +236,14 @@ impl World {
         claimed
     }
 
+    /// Claims a job whose delay before its next attempt is over.
+    pub(crate) async fn claimed_again(&self, job: &JobId) -> Claimed {
+        self.store.sweep_now(Cell::FIRST, &self.pool).await.unwrap();
+        let claim = self.store.claim(job, &self.worker, "scripted").await.unwrap();
+        let Claim::Claimed(claimed) = claim else { panic!("{claim:?}") };
+        claimed
+    }
+
     pub(crate) async fn job(&self, job: &JobId) -> Job {
         self.store.job(job).await.unwrap().expect("a job").job
     }

@@ -243,6 +243,20 @@ pub struct Timings {
     total_ms: u64,
 }
 
+/// What a job's attempts have used, as its provider counts it
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub struct Usage {
+    /// Tokens of prompt and pictures that were sent
+    input_tokens: Option<u64>,
+    /// Tokens of pictures that were made
+    output_tokens: Option<u64>,
+    /// Seconds on the provider's machine
+    predict_s: Option<f64>,
+    /// The provider's own unit
+    billable_units: Option<f64>,
+}
+
 /// One field that can't be accepted
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its shape is used")]

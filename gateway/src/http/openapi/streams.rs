@@ -120,6 +120,14 @@ pub struct EventError {
     message: String,
     failure_stage: State,
     retryable: bool,
+    /// Who was to draw it
+    provider: Option<String>,
+    /// HTTP status of the provider's answer
+    provider_status: Option<u16>,
+    /// The provider's own error code
+    provider_code: Option<String>,
+    /// The provider's name of our request
+    provider_request_id: Option<String>,
 }
 
 /// Why an attempt failed

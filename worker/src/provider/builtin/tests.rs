@@ -129,7 +129,7 @@ async fn every_frame_comes_once_in_order_with_its_own_seed_after_all_its_steps()
             }
             Update::Preview { index, step, .. } => assert_eq!(index * 4 + step, last_step),
             Update::FrameFailed { failure, .. } => panic!("{}", failure.message),
-            Update::Checkpoint(_) => panic!("there is nothing to resume"),
+            Update::Checkpoint(_) | Update::Usage(_) => panic!("nothing to resume or to pay"),
         }
     }
     assert_eq!(seeds, [7, 8, 9]);

@@ -7,10 +7,9 @@
 
 use std::collections::BTreeMap;
 
+use framewire_shared::domain::workflow::{Slot, Template, link, words};
 use serde::Deserialize;
 use serde_json::Value;
-
-use super::template::{Slot, Template, link, words};
 
 /// Choices that are named when a value is none of them.
 const CHOICES_SHOWN: usize = 8;

@@ -1,8 +1,8 @@
 //! Templates against what a server says of its nodes, in the shapes of a real one.
 
+use framewire_shared::domain::workflow::Marks;
 use serde_json::json;
 
-use super::super::template::Marks;
 use super::*;
 
 fn catalog() -> Catalog {

@@ -5,7 +5,7 @@
 //! floods costs neither a task nor memory. Headers are for a proxy's key: they go to this server
 //! only (redirects are not followed) and appear in no text. Retrying is for the callers.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -24,6 +24,8 @@ use super::catalog::Catalog;
 use super::failure;
 use super::history::{Entry, Image};
 use crate::picture_check::PICTURE_BYTES_MAX;
+use crate::provider::secrets::Secrets;
+use crate::provider::verdict::retry_after;
 
 /// Longest wait for a connection.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -72,6 +74,8 @@ pub struct Client {
     base: Url,
     /// Marked as sensitive, so that their values are not in `Debug` either.
     headers: HeaderMap,
+    /// Their values, to be taken out of what a server echoes.
+    secrets: Secrets,
 }
 
 /// What a server says of itself.
@@ -128,7 +132,9 @@ impl Client {
             .pool_max_idle_per_host(IDLE_MAX)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .build()?;
-        Ok(Self { http, base, headers: sensitive(headers)? })
+        let mut secrets = Secrets::default();
+        headers.iter().for_each(|(_, value)| secrets.add(value));
+        Ok(Self { http, base, headers: sensitive(headers)?, secrets })
     }
 
     /// Asks whether the server is there, and which version it is.
@@ -145,15 +151,15 @@ impl Client {
             comfyui_version: Option<String>,
         }
         let request = self.request(Method::GET, "system_stats").timeout(LOOK_TIMEOUT);
-        let stats: Stats = json(request, RECORD_BYTES_MAX).await?;
+        let stats: Stats = self.json(request, RECORD_BYTES_MAX).await?;
         let version = stats.system.comfyui_version.unwrap_or_else(|| "of unknown version".into());
         Ok(Health { version })
     }
 
     /// Asks for every node class and what it takes.
     pub async fn catalog(&self) -> Result<Catalog, Failure> {
-        json(self.request(Method::GET, "object_info").timeout(CATALOG_TIMEOUT), LIST_BYTES_MAX)
-            .await
+        let request = self.request(Method::GET, "object_info").timeout(CATALOG_TIMEOUT);
+        self.json(request, LIST_BYTES_MAX).await
     }
 
     /// Queues a workflow under an id of ours; its events go to the socket named by `client_id`.
@@ -175,12 +181,12 @@ impl Client {
         };
         // A proxy may give up on a request that the server then takes.
         if response.status().is_server_error() {
-            return Submission::Unanswered(refusal(response).await);
+            return Submission::Unanswered(self.refusal(response).await);
         }
         if !response.status().is_success() {
-            return Submission::Refused(refusal(response).await);
+            return Submission::Refused(self.refusal(response).await);
         }
-        match body_json::<Answer>(response, RECORD_BYTES_MAX).await {
+        match self.body_json::<Answer>(response, RECORD_BYTES_MAX).await {
             Ok(answer) => {
                 Submission::Accepted { id: answer.prompt_id, left_out: answer.node_errors }
             }
@@ -192,7 +198,7 @@ impl Client {
     async fn history(&self, id: &str) -> Result<Option<Entry>, Failure> {
         let request = self.request(Method::GET, &format!("history/{id}")).timeout(LOOK_TIMEOUT);
         let mut entries: std::collections::BTreeMap<String, Entry> =
-            json(request, RECORD_BYTES_MAX).await?;
+            self.json(request, RECORD_BYTES_MAX).await?;
         Ok(entries.remove(id))
     }
 
@@ -207,9 +213,9 @@ impl Client {
             queue_pending: Vec<Vec<&'a RawValue>>,
         }
         let request = self.request(Method::GET, "queue").timeout(LOOK_TIMEOUT);
-        let bytes = body(send(request).await?, LIST_BYTES_MAX).await?;
+        let bytes = body(self.send(request).await?, LIST_BYTES_MAX).await?;
         let queue: Queue<'_> =
-            serde_json::from_slice(&bytes).map_err(|error| failure::unreadable(&error, &bytes))?;
+            serde_json::from_slice(&bytes).map_err(|error| self.unreadable(&error, &bytes))?;
         let wanted = format!("\"{id}\"");
         let has = |tickets: &[Vec<&RawValue>]| {
             tickets.iter().any(|ticket| ticket.get(1).is_some_and(|raw| raw.get() == wanted))
@@ -265,7 +271,8 @@ impl Client {
         let part = Part::stream_with_length(bytes, length).file_name(name.to_owned());
         let form = Form::new().part("image", part).text("subfolder", UPLOAD_FOLDER);
         let request = self.request(Method::POST, "upload/image").multipart(form);
-        let stored: Stored = json(request.timeout(PICTURE_TIMEOUT), RECORD_BYTES_MAX).await?;
+        let request = request.timeout(PICTURE_TIMEOUT);
+        let stored: Stored = self.json(request, RECORD_BYTES_MAX).await?;
         Ok(match &*stored.subfolder {
             "" => stored.name,
             folder => format!("{folder}/{}", stored.name),
@@ -279,7 +286,7 @@ impl Client {
         let mut url = self.url("view");
         url.query_pairs_mut().extend_pairs(query);
         let request = self.http.get(url).headers(self.headers.clone()).timeout(PICTURE_TIMEOUT);
-        body(send(request).await?, PICTURE_BYTES_MAX).await
+        body(self.send(request).await?, PICTURE_BYTES_MAX).await
     }
 
     /// Gives what a socket's handshake needs: its address, for a client id, and our headers.
@@ -294,7 +301,43 @@ impl Client {
 
     async fn post(&self, path: &str, body: &Value) -> Result<(), Failure> {
         let request = self.request(Method::POST, path).json(body).timeout(LOOK_TIMEOUT);
-        send(request).await.map(drop)
+        self.send(request).await.map(drop)
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        bytes_max: usize,
+    ) -> Result<T, Failure> {
+        self.body_json(self.send(request).await?, bytes_max).await
+    }
+
+    async fn body_json<T: DeserializeOwned>(
+        &self,
+        response: Response,
+        bytes_max: usize,
+    ) -> Result<T, Failure> {
+        let bytes = body(response, bytes_max).await?;
+        serde_json::from_slice(&bytes).map_err(|error| self.unreadable(&error, &bytes))
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let response = request.send().await.map_err(failure::unreached)?;
+        let is_fine = response.status().is_success();
+        if is_fine { Ok(response) } else { Err(self.refusal(response).await) }
+    }
+
+    async fn refusal(&self, response: Response) -> Failure {
+        let status = response.status().as_u16();
+        let wait = retry_after(response.headers(), SystemTime::now());
+        let bytes = body(response, ERROR_BYTES_MAX).await.unwrap_or_default();
+        let text = self.secrets.hide(&String::from_utf8_lossy(&bytes));
+        failure::refused(status, text.as_bytes(), wait)
+    }
+
+    fn unreadable(&self, error: &serde_json::Error, body: &[u8]) -> Failure {
+        let begun = String::from_utf8_lossy(&body[..body.len().min(ERROR_BYTES_MAX)]);
+        failure::unreadable(error, self.secrets.hide(&begun).as_bytes())
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -318,34 +361,6 @@ fn sensitive(headers: &[(String, SecretString)]) -> Result<HeaderMap, ClientErro
         map.insert(key, value);
     }
     Ok(map)
-}
-
-async fn json<T: DeserializeOwned>(
-    request: RequestBuilder,
-    bytes_max: usize,
-) -> Result<T, Failure> {
-    body_json(send(request).await?, bytes_max).await
-}
-
-async fn body_json<T: DeserializeOwned>(
-    response: Response,
-    bytes_max: usize,
-) -> Result<T, Failure> {
-    let bytes = body(response, bytes_max).await?;
-    serde_json::from_slice(&bytes).map_err(|error| failure::unreadable(&error, &bytes))
-}
-
-async fn send(request: RequestBuilder) -> Result<Response, Failure> {
-    let response = request.send().await.map_err(failure::unreached)?;
-    if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
-}
-
-async fn refusal(response: Response) -> Failure {
-    let status = response.status().as_u16();
-    let retry_after = response.headers().get(reqwest::header::RETRY_AFTER);
-    let seconds = retry_after.and_then(|value| value.to_str().ok()?.trim().parse::<f64>().ok());
-    let bytes = body(response, ERROR_BYTES_MAX).await.unwrap_or_default();
-    failure::refused(status, &bytes, seconds)
 }
 
 /// Reads a body up to a size; more is an error, found before it is in memory.

@@ -12,9 +12,6 @@ use serde_json::Value;
 
 use super::history::ExecutionError;
 
-/// Longest wait that a proxy may ask for.
-const RETRY_AFTER_MAX_S: f64 = 900.0;
-
 /// The server could not be spoken to.
 pub(super) fn unreached(error: reqwest::Error) -> Failure {
     let is_slow = error.is_timeout() && !error.is_connect();
@@ -76,18 +73,8 @@ pub(super) fn interrupted() -> Failure {
         .detail("the prompt was interrupted, and not by us")
 }
 
-/// We were told to stop.
-pub(super) fn stopped() -> Failure {
-    Failure::new(ErrorCode::Temporary, "the generation was stopped")
-}
-
-/// The template has no slot for what is asked, or asks for what is not given.
-pub(super) fn unfit(message: &str) -> Failure {
-    Failure::new(ErrorCode::Permanent, message)
-}
-
 /// The server answered with an error status.
-pub(super) fn refused(status: u16, body: &[u8], retry_after_s: Option<f64>) -> Failure {
+pub(super) fn refused(status: u16, body: &[u8], retry_after: Option<Duration>) -> Failure {
     let (code, words) = match serde_json::from_slice(body) {
         Ok(json) => refusal(&json),
         Err(_) => (None, text(body)),
@@ -114,10 +101,7 @@ pub(super) fn refused(status: u16, body: &[u8], retry_after_s: Option<f64>) -> F
         code,
         request_id: None,
     });
-    match retry_after_s.filter(|wait| wait.is_finite() && *wait >= 0.0) {
-        Some(wait) => failure.after(Duration::from_secs_f64(wait.min(RETRY_AFTER_MAX_S))),
-        None => failure,
-    }
+    Failure { retry_after, ..failure }
 }
 
 /// The server took the prompt without the branch that makes the frame.
@@ -298,14 +282,13 @@ mod tests {
             (502, Temporary),
             (504, Timeout),
         ];
+        let wait = Some(Duration::from_secs(7));
         for (status, code) in expected {
-            let failure = refused(status, b"<html>\n\x1b[31m<h1>oh</h1>", Some(7.0));
+            let failure = refused(status, b"<html>\n\x1b[31m<h1>oh</h1>", wait);
             assert_eq!(failure.code, code, "{status}");
             assert_eq!(failure.detail, format!("HTTP {status}: <html> [31m<h1>oh</h1>"));
-            assert_eq!(failure.retry_after, Some(Duration::from_secs(7)));
+            assert_eq!(failure.retry_after, wait);
         }
-        assert_eq!(refused(429, b"", Some(-1.0)).retry_after, None);
-        assert_eq!(refused(429, b"", Some(1e9)).retry_after, Some(Duration::from_secs(900)));
     }
 
     fn said(exception_type: &str, message: &str, attempt: u32) -> Failure {

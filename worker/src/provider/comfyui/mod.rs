@@ -11,17 +11,12 @@
 
 use std::time::Duration;
 
-use framewire_shared::domain::Failure;
+use framewire_shared::domain::workflow::Template;
+use framewire_shared::domain::{Abilities, Failure};
 use futures::future::BoxFuture;
 use secrecy::SecretString;
-use tokio::time::timeout;
-use tokio_util::task::TaskTracker;
 use url::Url;
 
-// Which inputs of a workflow are a job's to fill.
-mod template;
-// How they are found.
-mod draft;
 // What a server's nodes take, and whether a template fits them.
 mod catalog;
 // The server's routes.
@@ -43,13 +38,10 @@ mod failure;
 
 pub use catalog::Catalog;
 pub use client::{Client, ClientError, Health};
-pub use template::{Marks, Place, Slot, Template, TemplateError};
 
 use self::run::Run;
+use super::duty::until_taken_back;
 use super::{Call, Provider, Updates};
-
-/// How long a stopped call waits for its prompt to be stopped too, before it leaves that to a task.
-const STOP_WAIT: Duration = Duration::from_millis(500);
 
 /// Which server, and which workflow.
 #[derive(Debug, Clone)]
@@ -60,10 +52,8 @@ pub struct ComfyUiOptions {
     pub url: Url,
     /// Sent with every request, for a proxy that wants a key; never shown.
     pub headers: Vec<(String, SecretString)>,
-    /// The workflow's text, as exported with "Export (API)".
-    pub workflow: String,
-    /// Slots and output that the workflow itself does not show.
-    pub marks: Marks,
+    /// What it draws.
+    pub template: Template,
     /// How often the server is asked while its socket says nothing; 2 s by default.
     pub poll_every: Duration,
     /// After how long without any sign of life the server counts as dead; 10 s by default.
@@ -72,28 +62,16 @@ pub struct ComfyUiOptions {
 
 impl ComfyUiOptions {
     /// Makes options with every default.
-    pub fn new(url: Url, workflow: impl Into<String>) -> Self {
+    pub fn new(url: Url, template: Template) -> Self {
         Self {
             name: "comfyui".into(),
             url,
             headers: Vec::new(),
-            workflow: workflow.into(),
-            marks: Marks::default(),
+            template,
             poll_every: Duration::from_secs(2),
             stall_after: Duration::from_secs(10),
         }
     }
-}
-
-/// Why a provider can't be made.
-#[derive(Debug, thiserror::Error)]
-pub enum ComfyUiError {
-    /// The workflow does not fit.
-    #[error(transparent)]
-    Template(#[from] TemplateError),
-    /// The server can't be spoken to.
-    #[error(transparent)]
-    Client(#[from] ClientError),
 }
 
 /// A ComfyUI server with one workflow.
@@ -109,11 +87,9 @@ pub struct ComfyUi {
 impl ComfyUi {
     /// Makes the provider. The server need not be up.
     ///
-    /// Errors: the workflow is no template, or the URL or a header can't be used.
-    pub fn new(options: ComfyUiOptions) -> Result<Self, ComfyUiError> {
-        let ComfyUiOptions { name, url, headers, workflow, marks, poll_every, stall_after } =
-            options;
-        let template = Template::parse(&workflow, &marks)?;
+    /// Errors: the URL or a header can't be used.
+    pub fn new(options: ComfyUiOptions) -> Result<Self, ClientError> {
+        let ComfyUiOptions { name, url, headers, template, poll_every, stall_after } = options;
         let client = Client::new(&url, &headers)?;
         Ok(Self { name, client, template, poll_every, stall_after })
     }
@@ -129,18 +105,15 @@ impl Provider for ComfyUi {
         &self.name
     }
 
+    fn abilities(&self) -> Abilities {
+        Abilities::of_workflow(&self.template)
+    }
+
     fn generate(&self, call: Call, updates: Updates) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async move {
-            let tasks = TaskTracker::new();
-            // Closed only means that one may wait for it to be empty.
-            tasks.close();
-            let stop = call.stop.clone();
-            let run = Run { comfy: self, call, updates, tasks: tasks.clone() };
-            if let Some(result) = stop.run_until_cancelled(run.frames()).await {
-                return result;
-            }
-            timeout(STOP_WAIT, tasks.wait()).await.ok();
-            Err(failure::stopped())
+            let call = &call;
+            let run = |tasks| Run { comfy: self, call, updates, tasks };
+            until_taken_back(call, |tasks| async { run(tasks).frames().await }).await
         })
     }
 }

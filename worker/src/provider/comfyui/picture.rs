@@ -5,8 +5,7 @@
 //! user's who gets the picture. Whether it decodes is checked by [`crate::picture_check`].
 
 use bytes::{Bytes, BytesMut};
-use framewire_shared::domain::{ErrorCode, Failure, MediaType};
-use image::{GrayImage, ImageFormat, Luma};
+use framewire_shared::domain::MediaType;
 
 use crate::provider::Picture;
 
@@ -49,26 +48,13 @@ fn cleaned(png: &Bytes) -> Option<Bytes> {
     Some(kept.freeze())
 }
 
-/// Paints a mask that lets everything be drawn anew.
-pub(super) async fn open_mask(width: u32, height: u32) -> Result<Bytes, Failure> {
-    let paint = move || {
-        let mut png = std::io::Cursor::new(Vec::new());
-        let white = GrayImage::from_pixel(width, height, Luma([u8::MAX]));
-        white.write_to(&mut png, ImageFormat::Png).map(|()| Bytes::from(png.into_inner()))
-    };
-    let painted = tokio::task::spawn_blocking(paint).await.map_err(|error| error.to_string());
-    painted.and_then(|painted| painted.map_err(|error| error.to_string())).map_err(|detail| {
-        Failure::new(ErrorCode::Unknown, "the mask could not be made").detail(detail)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn png() -> Vec<u8> {
         let mut bytes = std::io::Cursor::new(Vec::new());
-        image::RgbImage::new(64, 64).write_to(&mut bytes, ImageFormat::Png).unwrap();
+        image::RgbImage::new(64, 64).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
         bytes.into_inner()
     }
 
@@ -103,12 +89,5 @@ mod tests {
         for none in [&b""[..], b"<html>", b"GIF89a", b"RIFF\0\0\0\0WAVE", b"\x89PNG"] {
             assert_eq!(kind(none), None);
         }
-    }
-
-    #[tokio::test]
-    async fn an_open_mask_is_white_and_of_the_frames_size() {
-        let mask = image::load_from_memory(&open_mask(64, 72).await.unwrap()).unwrap().to_luma8();
-        assert_eq!(mask.dimensions(), (64, 72));
-        assert!(mask.pixels().all(|pixel| pixel.0 == [255]));
     }
 }

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use framewire_shared::domain::{Failure, Origin};
+use framewire_shared::domain::workflow::Slot;
+use framewire_shared::domain::{Abilities, ErrorCode, Failure, FrameInput, Origin};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::time::sleep;
@@ -20,10 +21,10 @@ use super::cancel::Claim;
 use super::client::{Found, Submission};
 use super::history::{ExecutionError, Image, Outcome};
 use super::socket::Socket;
-use super::template::Slot;
 use super::watch::{Part, Watch, tell};
 use super::{ComfyUi, failure, picture};
-use crate::provider::duty::outcome;
+use crate::provider::convert;
+use crate::provider::duty::{keep, outcome, refuse_impossible};
 use crate::provider::{Call, Picture, Source, Update, Updates};
 
 /// How often a picture is fetched before the drawing counts as lost.
@@ -38,7 +39,7 @@ const HEAD_BYTES: usize = 80;
 /// One call on its way.
 pub(super) struct Run<'a> {
     pub(super) comfy: &'a ComfyUi,
-    pub(super) call: Call,
+    pub(super) call: &'a Call,
     pub(super) updates: Updates,
     /// Stops prompts that nobody waits for any more.
     pub(super) tasks: TaskTracker,
@@ -47,7 +48,7 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     /// Draws and hands on every frame, in order.
     pub(super) async fn frames(&self) -> Result<(), Failure> {
-        self.check()?;
+        refuse_impossible(&Abilities::of_workflow(&self.comfy.template), self.call)?;
         let mut ids: Vec<String> = known_ids(self.call.checkpoint.as_deref());
         let mut uploads = None;
         for index in 0..self.call.input.n {
@@ -74,25 +75,6 @@ impl Run<'_> {
         };
         ids.truncate(index as usize);
         self.drawn(index, ids, uploads).await
-    }
-
-    /// Refuses what the template can't do, before anything is asked of the server.
-    fn check(&self) -> Result<(), Failure> {
-        let has = |slot| self.comfy.template.has(slot);
-        let Call { input, source, .. } = &self.call;
-        let mask = source.as_ref().and_then(|source| source.mask.as_ref());
-        let words = if !input.negative_prompt.is_empty() && !has(Slot::NegativePrompt) {
-            "this model takes no negative prompt"
-        } else if source.is_some() && !has(Slot::Image) {
-            "this model does not start from a picture"
-        } else if source.is_none() && has(Slot::Image) {
-            "this model needs a picture to start from"
-        } else if mask.is_some() && !has(Slot::Mask) {
-            "this model takes no mask"
-        } else {
-            return Ok(());
-        };
-        Err(failure::unfit(words))
     }
 
     fn seed(&self, index: u32) -> u64 {
@@ -170,11 +152,7 @@ impl Run<'_> {
 
     /// Waits until the ids are kept: a prompt that nobody knows of would be drawn twice.
     async fn checkpoint(&self, ids: &[String]) -> Result<(), Failure> {
-        tell(&self.updates, Update::Checkpoint(ids.join(BETWEEN))).await?;
-        // The runner takes one update after the other and polls us only in between, so it has kept
-        // this one once the channel is empty.
-        let all = self.updates.max_capacity();
-        self.updates.reserve_many(all).await.map(drop).map_err(|_| failure::stopped())
+        keep(&self.updates, ids.join(BETWEEN)).await
     }
 
     async fn watch(
@@ -234,7 +212,10 @@ impl Run<'_> {
         if self.comfy.template.has(Slot::Mask) {
             let bytes = match mask {
                 Some(mask) => mask.bytes.clone(),
-                None => picture::open_mask(self.call.input.width, self.call.input.height).await?,
+                None => {
+                    let FrameInput { width, height, .. } = self.call.input;
+                    convert::plain(width, height, u8::MAX).await?.bytes
+                }
             };
             uploads.insert(Slot::Mask, self.store(&bytes).await?);
         }
@@ -256,8 +237,8 @@ impl Run<'_> {
         let bytes = loop {
             match self.comfy.client.view(image).await {
                 Ok(bytes) => break bytes,
-                // A picture that took minutes is worth a second request.
-                Err(failure) if failure.origin.status.is_none() && tries < VIEW_TRIES => {
+                // A picture that took minutes is worth a second request, where it was the way that failed.
+                Err(failure) if is_the_ways(&failure) && tries < VIEW_TRIES => {
                     tracing::debug!("a picture was not fetched: {}", failure.detail);
                     tries += 1;
                     sleep(VIEW_PAUSE).await;
@@ -271,6 +252,11 @@ impl Run<'_> {
             failure::no_picture(format!("its file begins: {:?}", String::from_utf8_lossy(&head)))
         })
     }
+}
+
+/// Tells whether it was the way to the server that failed, and not its answer.
+fn is_the_ways(failure: &Failure) -> bool {
+    failure.origin.status.is_none() && failure.code != ErrorCode::Unknown
 }
 
 fn named(failure: Failure, id: &str) -> Failure {

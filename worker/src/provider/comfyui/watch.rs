@@ -16,6 +16,7 @@ use super::client::{Client, Found};
 use super::failure;
 use super::history::Outcome;
 use super::socket::{Heard, Socket};
+use crate::provider::duty::stopped;
 use crate::provider::{Picture, Update, Updates};
 
 /// Pause after a look that brought no answer, or an answer that needs another.
@@ -127,7 +128,7 @@ async fn hear(socket: &mut Option<Socket>) -> Option<Heard> {
 ///
 /// Errors: nobody listens any more, which is a stop.
 pub(super) async fn tell(updates: &Updates, update: Update) -> Result<(), Failure> {
-    updates.send(update).await.map_err(|_| failure::stopped())
+    updates.send(update).await.map_err(|_| stopped())
 }
 
 /// What the nodes' progress means for the job.

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use framewire_shared::domain::{ErrorCode, MediaType};
+use framewire_shared::domain::{ErrorCode, GuardOptions, MediaType};
 use framewire_worker::provider::comfyui::ComfyUi;
 use framewire_worker::provider::{Picture, Provider, Update};
+use framewire_worker::routes::Routes;
+use framewire_worker::upkeep::prober::{Probed, Prober};
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
 use super::server::{Answer, Asked, Comfy};
 use super::*;
+use crate::guard::break_it;
+use crate::world::World;
 
 #[tokio::test]
 async fn a_job_is_told_step_by_step_and_its_picture_comes_without_the_workflow() {
@@ -128,7 +132,7 @@ async fn pictures_to_start_from_are_loaded_under_the_name_that_the_server_gave()
     let server = Comfy::start("").await;
     server.runs_at_once(png());
     let mut options = options(&server);
-    options.workflow = repaint().to_string();
+    options.template = template(&repaint(), &Marks::default());
     let comfy = Arc::new(ComfyUi::new(options).unwrap());
     let mask = Picture { media_type: MediaType::Png, bytes: png().into() };
     for mask in [Some(mask), None] {
@@ -154,8 +158,8 @@ async fn what_the_workflow_has_no_slot_for_is_refused_before_the_server_is_asked
     plain["3"]["inputs"]["negative"] = json!(["6", 0]);
     let with = |workflow: Value| {
         let mut options = options(&server);
-        options.workflow = workflow.to_string();
-        options.marks.slots = marks(&[("prompt", "6.text")]);
+        let slots = [("prompt".into(), "6.text".into())].into();
+        options.template = template(&workflow, &Marks { slots, output: None });
         Arc::new(ComfyUi::new(options).unwrap())
     };
     let mut negative = call(1);
@@ -164,20 +168,35 @@ async fn what_the_workflow_has_no_slot_for_is_refused_before_the_server_is_asked
     unmasked.as_object_mut().unwrap().remove("8");
     let mask = Some(crate::world::png(64, 64));
     let refused = [
-        (with(plain.clone()), negative, "this model takes no negative prompt"),
-        (
-            with(plain),
-            Call { source: source(None), ..call(1) },
-            "this model does not start from a picture",
-        ),
-        (with(repaint()), call(1), "this model needs a picture to start from"),
-        (with(unmasked), Call { source: source(mask), ..call(1) }, "this model takes no mask"),
+        (with(plain.clone()), negative, "negative_prompt"),
+        (with(plain), Call { source: source(None), ..call(1) }, "starts from no picture"),
+        (with(repaint()), call(1), "starts from a picture"),
+        (with(unmasked), Call { source: source(mask), ..call(1) }, "takes no mask"),
     ];
     for (comfy, call, message) in refused {
         let failure = draw(&comfy, call).failure().await;
-        assert_eq!((failure.code, &*failure.message), (ErrorCode::Permanent, message));
+        assert_eq!(failure.code, ErrorCode::Permanent);
+        assert!(failure.message.contains(message), "{failure:?}");
     }
     assert_eq!(server.asked("").len(), 0);
+}
+
+#[tokio::test]
+async fn a_workflow_that_starts_from_a_picture_is_probed_with_one() {
+    let server = Comfy::start("").await;
+    server.runs_at_once(png());
+    let mut options = options(&server);
+    options.template = template(&repaint(), &Marks::default());
+    let world = World::with_clock();
+    let mut routes = Routes::default();
+    let provider = Arc::new(ComfyUi::new(options).unwrap());
+    let guard = GuardOptions::local();
+    routes.add(&world.store, world.pool.clone(), provider, Some(guard.clone()));
+    break_it(&world.store, "comfyui", &guard).await;
+    world.at(Duration::from_secs(60));
+    let probed = Prober { routes: Arc::new(routes) }.tick().await.unwrap();
+    assert_eq!(probed, Probed { succeeded: 1, failed: 0 });
+    assert_eq!(server.asked("POST /upload/image").len(), 2, "the picture, and a mask that is open");
 }
 
 #[tokio::test]
@@ -228,7 +247,8 @@ async fn health_is_the_servers_version_or_why_there_is_none() {
 #[test]
 fn a_url_or_header_that_would_leak_or_fail_is_refused_at_the_start() {
     let with = |url: &str, header: (&str, &str)| {
-        let mut options = ComfyUiOptions::new(url.parse().unwrap(), workflow().to_string());
+        let mut options =
+            ComfyUiOptions::new(url.parse().unwrap(), template(&workflow(), &Marks::default()));
         options.headers = vec![(header.0.into(), header.1.to_owned().into())];
         ComfyUi::new(options).unwrap_err().to_string()
     };

@@ -4,10 +4,14 @@ use std::time::Instant;
 
 use framewire_shared::domain::ErrorCode;
 use framewire_shared::domain::failure::Resend;
+use futures::future::join_all;
 
 use super::server::{Answer, Comfy};
 use super::*;
+use crate::scripted::{alive_tasks, descriptors, resident_bytes};
 
+/// What the allocator may keep, and the server's list of what it was asked.
+const RESIDENT_GROWTH_MAX: usize = 8 * 1024 * 1024;
 /// Within which a socket must be closed after a stop.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 
@@ -132,22 +136,33 @@ async fn sockets_and_requests_end_with_the_call() {
 }
 
 #[tokio::test]
-async fn calls_that_are_left_leave_no_task_and_no_connection() {
+async fn three_hundred_calls_that_are_left_leave_no_task_no_connection_and_no_memory() {
+    const ROUNDS: usize = 10;
+    const CALLS: usize = 30;
     let server = Comfy::start("").await;
     let comfy = provider(&server);
-    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let idle = tasks();
-    for round in 0..20 {
+    let (idle, files) = (alive_tasks(), descriptors());
+    let mut resident = 0;
+    for round in 0..ROUNDS {
+        if round == 3 {
+            resident = resident_bytes();
+        }
         let how = if round % 2 == 0 { Leave::Cancelled } else { Leave::Dropped };
-        let call = Call { id: format!("job_c0_{round}-1"), ..call(1) };
-        let drawing = draw(&comfy, call);
-        let id = server.queued().await;
-        server.start_prompt(&id);
-        leave(drawing, how).await;
-        server.gone(&id).await;
+        let id = |nth: usize| format!("job_c0_{round}_{nth}-1");
+        let drawings: Vec<_> =
+            (0..CALLS).map(|nth| draw(&comfy, Call { id: id(nth), ..call(1) })).collect();
+        let asked = || server.asked("POST /prompt").len();
+        until("the prompts", async || (asked() == (round + 1) * CALLS).then_some(())).await;
+        // One of them runs, the others wait.
+        server.start_prompt(&server.queued().await);
+        join_all(drawings.into_iter().map(|drawing| leave(drawing, how))).await;
+        until("an empty queue", async || server.is_idle().then_some(())).await;
     }
-    let quiet = async || (server.open_connections() == 0 && tasks() <= idle).then_some(());
-    until("everything to be as before", quiet).await;
+    let quiet = || server.open_connections() == 0 && alive_tasks() <= idle;
+    until("everything to be as before", async || (quiet() && descriptors() <= files).then_some(()))
+        .await;
+    let grown = resident_bytes().saturating_sub(resident);
+    assert!(grown < RESIDENT_GROWTH_MAX, "210 calls that were left keep {grown} bytes");
 }
 
 #[tokio::test]

@@ -9,10 +9,10 @@ mod traps;
 /// Stops, deaths, and jobs that are continued.
 mod ending;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use framewire_shared::domain::workflow::{Marks, Template};
 use framewire_shared::domain::{Failure, FrameInput};
 use framewire_shared::testing::until;
 use framewire_worker::provider::comfyui::{ComfyUi, ComfyUiOptions};
@@ -51,8 +51,12 @@ fn options(server: &Comfy) -> ComfyUiOptions {
     ComfyUiOptions {
         poll_every: Duration::from_millis(40),
         stall_after: Duration::from_millis(400),
-        ..ComfyUiOptions::new(server.url.parse().unwrap(), workflow().to_string())
+        ..ComfyUiOptions::new(server.url.parse().unwrap(), template(&workflow(), &Marks::default()))
     }
+}
+
+fn template(workflow: &Value, marks: &Marks) -> Template {
+    Template::parse(&workflow.to_string(), marks).unwrap()
 }
 
 fn provider(server: &Comfy) -> Arc<ComfyUi> {
@@ -139,8 +143,4 @@ fn progress(update: &Update) -> Option<(u32, u32)> {
         Update::Progress { step, steps } => Some((*step, *steps)),
         _ => None,
     }
-}
-
-fn marks(slots: &[(&str, &str)]) -> BTreeMap<String, String> {
-    slots.iter().map(|(slot, place)| ((*slot).to_owned(), (*place).to_owned())).collect()
 }

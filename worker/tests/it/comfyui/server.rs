@@ -180,6 +180,12 @@ impl Comfy {
         is_running.then_some("running").or_else(|| is_pending.then_some("pending"))
     }
 
+    /// Tells whether no prompt runs or waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.state();
+        state.running.is_none() && state.pending.is_empty()
+    }
+
     /// Puts a prompt of somebody else, or of an earlier worker, in the queue.
     pub(crate) fn queue(&self, id: &str, client_id: &str) {
         self.state().pending.push_back((id.into(), client_id.into()));

@@ -206,7 +206,8 @@ async fn nonsense_is_never_a_picture_and_never_a_hang() {
 async fn a_prompt_that_saved_nothing_is_no_success() {
     let server = Comfy::start("").await;
     let mut options = options(&server);
-    options.marks.output = Some("3".into());
+    let marks = Marks { output: Some("3".into()), ..Marks::default() };
+    options.template = template(&workflow(), &marks);
     server.runs_at_once(png());
     let comfy = Arc::new(ComfyUi::new(options).unwrap());
     let failure = draw(&comfy, call(1)).failure().await;

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::template::{Marks, Place, Slot, Template, describe, link, words};
+use super::{Marks, Place, Slot, Template, describe, link, words};
 
 /// A template while its slots are looked for.
 pub(super) struct Draft {

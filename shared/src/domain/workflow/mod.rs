@@ -1,16 +1,20 @@
-//! A workflow as a template: which of its inputs are a job's to fill.
+//! A ComfyUI workflow as a template: which of its inputs are a job's to fill.
 //!
 //! Comes in: what ComfyUI's "Export (API)" writes, and what an operator says about it. Goes out: the
 //! workflow of one frame, as `POST /prompt` takes it. Invariant: a `Template` that was parsed can be
-//! filled. How its slots are found is in `draft`; whether a server has the classes and models that
-//! it names is asked of the catalog.
+//! filled. It is here, and not with the adapter, because what a workflow has slots for is what its model
+//! can do, and every process has to know that. How its slots are found is in `draft`; whether a server
+//! has the classes and models that it names is asked of the worker's catalog.
+
+// How a template's slots are found.
+mod draft;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::draft::Draft;
+use self::draft::Draft;
 
 /// What a job can fill in; named as in its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,7 +82,7 @@ impl Slot {
         !matches!(self, Self::Prompt | Self::NegativePrompt | Self::Image | Self::Mask)
     }
 
-    pub(super) fn placeholder(self) -> String {
+    fn placeholder(self) -> String {
         format!("{OPEN}{}{CLOSE}", self.as_str())
     }
 }
@@ -134,9 +138,9 @@ pub enum TemplateError {
 #[derive(Debug, Clone)]
 pub struct Template {
     /// Every slot's place holds its placeholder, whichever way it was found.
-    pub(super) nodes: Map<String, Value>,
-    pub(super) slots: BTreeMap<Slot, Vec<Place>>,
-    pub(super) output: String,
+    nodes: Map<String, Value>,
+    slots: BTreeMap<Slot, Vec<Place>>,
+    output: String,
 }
 
 impl Template {
@@ -174,7 +178,8 @@ impl Template {
         describe(&self.nodes, node)
     }
 
-    pub(super) fn nodes(&self) -> &Map<String, Value> {
+    /// Gives the nodes by id; every place of a slot holds its placeholder.
+    pub fn nodes(&self) -> &Map<String, Value> {
         &self.nodes
     }
 
@@ -182,7 +187,7 @@ impl Template {
     ///
     /// `id` becomes part of the saved file's name, so that no file is shared with, or replaced by,
     /// another job that is cached alike. A slot without a value stays empty.
-    pub(super) fn fill(&self, values: &BTreeMap<Slot, Value>, id: &str) -> Value {
+    pub fn fill(&self, values: &BTreeMap<Slot, Value>, id: &str) -> Value {
         let mut nodes = self.nodes.clone();
         for node in nodes.values_mut() {
             expand(&mut node["inputs"], values);
@@ -198,7 +203,7 @@ impl Template {
 }
 
 /// Names a node by id, class and title.
-pub(super) fn describe(nodes: &Map<String, Value>, id: &str) -> String {
+fn describe(nodes: &Map<String, Value>, id: &str) -> String {
     let node = nodes.get(id).unwrap_or(&Value::Null);
     let title = node.pointer("/_meta/title").and_then(Value::as_str);
     match (node["class_type"].as_str(), title) {
@@ -209,7 +214,7 @@ pub(super) fn describe(nodes: &Map<String, Value>, id: &str) -> String {
 }
 
 /// Reads a link, `["4", 0]`: the node and which of its outputs.
-pub(super) fn link(value: &Value) -> Option<(&str, u64)> {
+pub fn link(value: &Value) -> Option<(&str, u64)> {
     match value.as_array()?.as_slice() {
         [Value::String(node), output] => Some((node, output.as_u64()?)),
         _ => None,
@@ -217,7 +222,7 @@ pub(super) fn link(value: &Value) -> Option<(&str, u64)> {
 }
 
 /// Lists the words between `{{` and `}}` in a value and in what it holds.
-pub(super) fn words(value: &Value) -> Vec<&str> {
+pub fn words(value: &Value) -> Vec<&str> {
     match value {
         Value::String(text) => {
             let after = text.split(OPEN).skip(1);
@@ -263,5 +268,4 @@ fn expanded(text: &str, values: &BTreeMap<Slot, Value>) -> Value {
 }
 
 #[cfg(test)]
-#[path = "template_tests.rs"]
 mod tests;
