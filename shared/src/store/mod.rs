@@ -30,6 +30,8 @@ pub mod guard;
 pub mod stream;
 // Session tokens.
 pub mod sessions;
+// Leave to read a session's events once, without its token.
+pub mod tickets;
 // How much may run at a time: listed and changed live.
 pub mod caps;
 // Sessions whose readers have left for good.
