@@ -23,7 +23,7 @@ use utoipa::{Modify, OpenApi};
 use super::problem::{Code, Document};
 use super::{
     Context, artifacts, assets, auth, events, health, job_json, job_request, jobs, models,
-    sessions, submit,
+    sessions, submit, tickets,
 };
 
 /// The description of the API.
@@ -39,7 +39,7 @@ use super::{
     paths(
         models::list, sessions::create, submit::submit, jobs::list, jobs::show, jobs::cancel, jobs::retry,
         jobs::delete,
-        events::session_events, events::job_events, artifacts::serve, assets::fallback, health::alive, health::ready,
+        events::session_events, events::poll, events::job_events, tickets::create, artifacts::serve, assets::fallback, health::alive, health::ready,
         describe, assets::index, assets::studio, assets::client, assets::root,
     ),
     components(schemas(

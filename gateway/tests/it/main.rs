@@ -13,6 +13,12 @@ mod http_jobs;
 mod http_fallback;
 /// Who may see what.
 mod http_sessions;
+/// Stream tickets.
+mod http_tickets;
+/// Pages of other origins.
+mod http_cors;
+/// HTTP/2 and TLS.
+mod http2;
 /// The frames' bytes.
 mod http_artifacts;
 /// Paths, methods, bodies and headers as strangers send them.
