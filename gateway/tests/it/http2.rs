@@ -50,12 +50,13 @@ fn ask(gateway: &Gateway, user: &User<'_>, path: &str) -> Request<()> {
     request.header("authorization", format!("Bearer {}", user.token)).body(()).unwrap()
 }
 
-/// Reads to a word; gives back what the peer may send, unless told not to.
+/// Reads to a word, and lets the peer send on meanwhile.
 async fn read_to(response: &mut Response<h2::RecvStream>, word: &str) -> String {
     let mut text = String::new();
+    let until = tokio::time::Instant::now() + Duration::from_secs(20);
     while !text.contains(word) {
-        let chunk = tokio::time::timeout(Duration::from_secs(20), response.body_mut().data());
-        let Some(chunk) = chunk.await.expect("a frame within 20 s") else {
+        let chunk = tokio::time::timeout_at(until, response.body_mut().data());
+        let Some(chunk) = chunk.await.unwrap_or_else(|_| panic!("{word:?} within 20 s")) else {
             panic!("the stream ended without {word:?}: {text}");
         };
         let chunk = chunk.unwrap();
