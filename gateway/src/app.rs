@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
 use actix_web::{HttpServer, middleware, web};
@@ -22,10 +23,12 @@ use socket2::{SockRef, TcpKeepalive};
 
 use crate::http::health::Readiness;
 use crate::http::openapi::Api;
-use crate::http::{self, Context, access, auth, intake};
+use crate::http::{self, Context, access, auth, cors, intake};
 use crate::live::{Live, LiveOptions};
 use crate::metrics::Metrics;
+use crate::open_files;
 use crate::outlook::Outlook;
+use crate::tls::{self, Certificate, TlsError};
 
 /// Longest wait for a request's head.
 const HEAD_WAIT: Duration = Duration::from_secs(10);
@@ -33,6 +36,10 @@ const HEAD_WAIT: Duration = Duration::from_secs(10);
 const FINISH_S: u64 = 5;
 /// How much longer than its drain a stream may take to end.
 const BYE_GRACE: Duration = Duration::from_secs(1);
+/// How long an idle connection is kept: longer than proxies keep theirs (60 s, mostly), because one
+/// that sends a request on a connection that we are just closing answers its user with 502. As often an
+/// HTTP/2 connection is asked whether it lives.
+const IDLE_WAIT: Duration = Duration::from_secs(75);
 /// Bytes the kernel may hold for a reader: a stalled one is noticed by us and not hidden by it.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Silence on sent bytes after which a peer counts as gone.
@@ -71,6 +78,9 @@ pub enum AppError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The certificate can't be shown.
+    #[error("speak TLS")]
+    Tls(#[source] TlsError),
     /// HTTP broke down.
     #[error("serve HTTP")]
     Http(#[source] std::io::Error),
@@ -98,6 +108,7 @@ pub struct App {
     store: Store,
     blobs: Blobs,
     readiness: Arc<Readiness>,
+    certificate: Option<Arc<Certificate>>,
 }
 
 impl App {
@@ -105,6 +116,11 @@ impl App {
     ///
     /// Errors: what would still be wrong in an hour. A Redis that does not answer is not.
     pub async fn build(settings: Settings, listener: TcpListener) -> Result<Self, AppError> {
+        open_files::raise();
+        let gateway = &settings.gateway;
+        let pair = gateway.tls_certificate.as_deref().zip(gateway.tls_key.as_deref());
+        let certificate = pair.map(|(certificate, key)| Certificate::read(certificate, key));
+        let certificate = certificate.transpose().map_err(AppError::Tls)?;
         let store = Store::open(settings.redis_options(), settings.queue_options())
             .map_err(AppError::Store)?;
         let path = &settings.artifacts.path;
@@ -124,6 +140,7 @@ impl App {
             store,
             blobs,
             readiness: Arc::new(readiness),
+            certificate,
         })
     }
 
@@ -139,8 +156,15 @@ impl App {
             let (readiness, shutdown) = (self.readiness.clone(), shutdown.clone());
             async move { readiness.run(shutdown).await }
         });
+        if let Some(certificate) = self.certificate.clone() {
+            tasks.spawn(certificate.renew(tls::LOOK_EVERY, shutdown.stop.clone()));
+        }
         let threads = self.settings.gateway.threads.get() as usize;
         let outlook = Arc::new(Outlook::new(self.store.clone(), &self.settings));
+        let h2c = self.settings.gateway.h2c;
+        let tls = self.certificate.as_ref().map(Certificate::server).transpose();
+        let tls = tls.map_err(|error| AppError::Http(std::io::Error::other(error)))?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let context = Context {
             store: self.store,
             blobs: self.blobs,
@@ -155,23 +179,32 @@ impl App {
             intake: intake::Intake::default(),
         };
         let server = HttpServer::new(move || {
+            let origins = &context.settings.gateway.cors_origins;
+            let cors = middleware::Condition::new(!origins.is_empty(), cors::cors(origins));
             actix_web::App::new()
                 .app_data(web::Data::new(context.for_a_thread()))
                 .wrap(middleware::from_fn(access::access))
+                // Around everything, so that a listed page can read an error too.
+                .wrap(cors)
                 .configure(http::configure)
         })
         .workers(threads)
+        .max_connections(open_files::connections_max().div_ceil(threads))
         .on_connect(tune)
+        .keep_alive(IDLE_WAIT)
         .h1_allow_half_closed(false)
         .client_request_timeout(HEAD_WAIT)
         .shutdown_timeout(FINISH_S)
-        .disable_signals()
-        .listen(self.listener)
-        .map_err(AppError::Http)?
-        .run();
+        .disable_signals();
+        let server = match tls {
+            Some(tls) => server.listen_rustls_0_23(self.listener, tls),
+            None if h2c => server.listen_auto_h2c(self.listener),
+            None => server.listen(self.listener),
+        };
+        let server = server.map_err(AppError::Http)?.run();
         let handle = server.handle();
         let mut server = tokio::spawn(server);
-        announce(address);
+        announce(scheme, address);
 
         tokio::select! {
             () = shutdown.drain.cancelled() => {}
@@ -190,8 +223,10 @@ impl App {
         // HTTP stops: no new connections; requests under way are finished, or cut at the second
         // signal.
         tokio::select! {
-            () = handle.stop(true) => {}
+            // Looked at first: once asked to finish what is under way, the server hears no second word.
+            biased;
             () = shutdown.stop.cancelled() => handle.stop(false).await,
+            () = handle.stop(true) => {}
         }
         let ended = flatten(server.await);
         // Tasks end last: until here somebody might have asked them something.
@@ -203,11 +238,11 @@ impl App {
 }
 
 /// Says where we listen, whatever the log's filter: with port 0 nobody could know otherwise.
-fn announce(address: SocketAddr) {
+fn announce(scheme: &str, address: SocketAddr) {
     if tracing::enabled!(tracing::Level::INFO) {
-        tracing::info!("listening on http://{address}");
+        tracing::info!("listening on {scheme}://{address}");
     } else {
-        eprintln!("listening on http://{address}");
+        eprintln!("listening on {scheme}://{address}");
     }
 }
 
@@ -229,7 +264,8 @@ fn flatten(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> Result
 
 /// Sets what a connection needs, so that a reader who vanished or stalls is noticed.
 fn tune(connection: &dyn Any, _: &mut Extensions) {
-    let Some(tcp) = connection.downcast_ref::<TcpStream>() else {
+    let over_tls = || Some(connection.downcast_ref::<TlsStream<TcpStream>>()?.get_ref().0);
+    let Some(tcp) = connection.downcast_ref::<TcpStream>().or_else(over_tls) else {
         return;
     };
     let socket = SockRef::from(tcp);

@@ -11,5 +11,9 @@ pub mod outlook;
 pub mod metrics;
 /// The routes and everything they share.
 pub mod http;
+/// How many files, and so connections, the process may have open.
+pub mod open_files;
+/// HTTPS: the certificate, and its renewal.
+pub mod tls;
 /// Puts the parts together and runs them until told to stop.
 pub mod app;

@@ -63,8 +63,6 @@ pub(crate) struct Produced {
     pub(crate) generate: Duration,
     /// Time checking and storing the last one.
     pub(crate) upload: Duration,
-    /// What the provider says that the call has used.
-    pub(crate) usage: Usage,
 }
 
 /// A note of progress, on its way to Redis once it is polled.

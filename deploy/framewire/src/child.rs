@@ -21,8 +21,8 @@ use crate::console::Console;
 use crate::lifeline;
 use crate::pid_file::{self, PidFile};
 
-/// The words in a gateway's log before its address.
-const ADDRESS_AFTER: &str = "listening on http://";
+/// The words in a gateway's log before its address, with and without TLS.
+const ADDRESS_AFTER: [&str; 2] = ["listening on http://", "listening on https://"];
 /// How long a dead child's last lines may take; a process of its own may hold the pipe open.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -190,7 +190,7 @@ async fn listen(
 
 /// Finds the address in a gateway's log line, whether it is text or JSON.
 fn address_in(line: &str) -> Option<&str> {
-    let (_, rest) = line.split_once(ADDRESS_AFTER)?;
+    let (_, rest) = ADDRESS_AFTER.iter().find_map(|words| line.split_once(words))?;
     let is_part = |c: char| c.is_ascii_alphanumeric() || ".:[]%".contains(c);
     let address = rest.split(|c| !is_part(c)).next()?;
     address.contains(':').then_some(address)
@@ -206,6 +206,7 @@ mod tests {
         assert_eq!(address_in(text), Some("127.0.0.1:8080"));
         let json = r#"{"level":"INFO","message":"listening on http://[::1]:8080/","x":1}"#;
         assert_eq!(address_in(json), Some("[::1]:8080"));
+        assert_eq!(address_in("listening on https://127.0.0.1:8443"), Some("127.0.0.1:8443"));
         assert_eq!(address_in("listening on http://nowhere"), None);
         assert_eq!(address_in("ready"), None);
     }

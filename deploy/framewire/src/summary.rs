@@ -15,14 +15,14 @@ impl Summary {
         self.lines.push((name.to_owned(), what.to_owned()));
     }
 
-    /// Gives the whole text, for a gateway that listens there.
-    pub(crate) fn text(&self, listen: &str) -> String {
+    /// Gives the whole text, for a gateway that listens there and speaks this.
+    pub(crate) fn text(&self, scheme: &str, listen: &str) -> String {
         let mut text = String::from("\nFramewire is up.\n\n");
         for (name, what) in &self.lines {
             text.push_str(&format!("  {name:<9} {what}\n"));
         }
         let studio = reachable(listen);
-        text.push_str(&format!("\n  studio    http://{studio}/studio\n\n"));
+        text.push_str(&format!("\n  studio    {scheme}://{studio}/studio\n\n"));
         text.push_str("Ctrl-C stops everything in order; a second one hurries.\n\n");
         text
     }

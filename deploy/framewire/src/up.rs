@@ -167,10 +167,11 @@ async fn start(
     let program = service("gateway", &plan.programs.gateway, args, &plan);
     let (pid, heard) = crew.start(Role::Gateway, program)?;
     let at = listening(heard, plan.settings.gateway.listen).await;
-    summary.add("gateway", &format!("process {pid}, http://{at}"));
+    let scheme = if plan.settings.gateway.tls_certificate.is_some() { "https" } else { "http" };
+    summary.add("gateway", &format!("process {pid}, {scheme}://{at}"));
     summary.add("data", &data.path().display().to_string());
     crew.is_up();
-    console::show(&summary.text(&at));
+    console::show(&summary.text(scheme, &at));
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The request's id is the caller's `X-Request-Id` if it is harmless, else drawn here; it is in the
 //! answer and in the log, so that a user can quote it. Errors that are not yet a `Problem` become
-//! one here, and each gets the path at which it happened. Neither query strings nor headers nor
+//! one here, and each gets the path at which it happened. No page of another origin may embed what
+//! does not say itself that it may. Neither query strings nor headers nor
 //! bodies are logged: they hold prompts, cursors and tokens.
 
 use std::time::Instant;
@@ -11,7 +12,7 @@ use actix_web::Error;
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{CROSS_ORIGIN_RESOURCE_POLICY, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 
@@ -24,6 +25,9 @@ use crate::metrics::Answered;
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id taken over from a caller.
 const REQUEST_ID_CHARS_MAX: usize = 64;
+
+/// Whose pages may embed an answer.
+const OWN_PAGES: HeaderValue = HeaderValue::from_static("same-origin");
 
 /// Names, times and logs a request, and gives its error the one form.
 pub async fn access<B: MessageBody + 'static>(
@@ -55,7 +59,11 @@ pub async fn access<B: MessageBody + 'static>(
     };
     count(&response, code, started);
     log(&response, &id, started, cause.as_deref());
-    response.headers_mut().insert(REQUEST_ID, id);
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id);
+    if !headers.contains_key(CROSS_ORIGIN_RESOURCE_POLICY) {
+        headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, OWN_PAGES);
+    }
     Ok(response)
 }
 

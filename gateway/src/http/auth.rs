@@ -3,7 +3,8 @@
 //! Comes in: `Authorization: Bearer <token>` (also `Key <token>`), else the cookie. Goes out:
 //! `Session`, which every route of a session takes; what is not its own does not exist for it.
 //! A cookie goes wherever the browser is sent, so a request that another site caused is refused by
-//! the browser's own word for it (`Sec-Fetch-Site`); a token in a header can't be sent by accident.
+//! the browser's own word for it (`Sec-Fetch-Site`), unless its origin is one that the operator listed
+//! (`gateway.cors_origins`); a token in a header can't be sent by accident.
 //! Verified tokens are remembered by digest for half a minute, so that a submit is one script and no
 //! more; a wrong token is never remembered. Tokens are not logged, not stored, not told apart by time.
 
@@ -22,8 +23,8 @@ use framewire_shared::store::sessions::SESSION_LIFETIME;
 use framewire_shared::store::{Store, StoreError};
 use sha2::{Digest, Sha256};
 
-use super::Context;
 use super::problem::{Code, Problem};
+use super::{Context, cors};
 
 /// Name of the cookie that holds the token.
 pub const COOKIE_NAME: &str = "framewire";
@@ -82,10 +83,10 @@ impl FromRequest for Session {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
         Box::pin(async move {
-            let token = token(&request)?;
             let context = request
                 .app_data::<web::Data<Context>>()
                 .unwrap_or_else(|| unreachable!("App::build gives every worker the context"));
+            let token = token(&request, &context.settings)?;
             let session = context.tokens.verify(&context.store, token).await?;
             session.ok_or_else(stranger)
         })
@@ -111,7 +112,7 @@ pub fn tenant(request: &HttpRequest, settings: &Settings) -> Result<Tenant, Prob
 }
 
 /// Finds the token of a request.
-fn token(request: &HttpRequest) -> Result<&str, Problem> {
+fn token<'a>(request: &'a HttpRequest, settings: &Settings) -> Result<&'a str, Problem> {
     if let Some(header) = request.headers().get(AUTHORIZATION) {
         return credential(header).ok_or_else(stranger);
     }
@@ -123,14 +124,15 @@ fn token(request: &HttpRequest) -> Result<&str, Problem> {
     match token {
         None => Err(nobody()),
         Some(token) if token.len() > TOKEN_CHARS_MAX => Err(stranger()),
-        Some(token) => refuse_cross_site(request).map(|()| token),
+        Some(token) => refuse_cross_site(request, settings).map(|()| token),
     }
 }
 
-/// Refuses what a page of another site made the browser send.
-pub fn refuse_cross_site(request: &HttpRequest) -> Result<(), Problem> {
+/// Refuses what a page of another site made the browser send, if the operator has not listed it.
+pub fn refuse_cross_site(request: &HttpRequest, settings: &Settings) -> Result<(), Problem> {
     match request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes) {
         None | Some(b"same-origin" | b"none") => Ok(()),
+        Some(_) if cors::is_listed(request, &settings.gateway.cors_origins) => Ok(()),
         Some(_) => Err(Problem::new(
             Code::CrossSite,
             "Another site made your browser ask for this, so the session's cookie is not honoured. \

@@ -244,6 +244,9 @@ impl Body for JobRequest {
             // What nobody can do is said once.
             if faults.is_empty() {
                 faults = model.abilities.faults(&self.input);
+                if self.input.image.is_none() {
+                    faults.extend(model.abilities.sourceless_faults());
+                }
             }
         } else {
             let names = settings.models.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ");

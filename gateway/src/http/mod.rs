@@ -9,8 +9,14 @@
 pub mod problem;
 /// A name, a log line and one form of error for every request.
 pub mod access;
+/// Pages of other origins.
+pub mod cors;
 /// Tokens and cookies into sessions.
 pub mod auth;
+/// `POST /v1/stream-tickets`
+pub mod tickets;
+/// From which address a request comes.
+pub mod address;
 /// Bodies and parameters into types.
 pub mod extract;
 /// The job as everybody sees it.
@@ -143,6 +149,8 @@ routes! {
     "/v1/events" { STREAM events::session_events }
     "/v1/files" { POST files::create }
     "/v1/files/{id}" { GET files::serve, DELETE files::delete }
+    "/v1/events/poll" { GET events::poll }
+    "/v1/stream-tickets" { POST tickets::create }
     "/v1/artifacts/{id}" { GET artifacts::serve }
     "/v1/catalogue/{name}" { GET catalogue::serve }
     "/v1/fallback.webp" { GET assets::fallback }

@@ -23,7 +23,7 @@ use utoipa::{Modify, OpenApi};
 use super::problem::{Code, Document};
 use super::{
     Context, artifacts, assets, auth, catalogue, events, files, frames, health, job_json,
-    job_request, jobs, models, sessions, submit, watched,
+    job_request, jobs, models, sessions, submit, tickets, watched,
 };
 
 /// The description of the API.
@@ -40,8 +40,9 @@ use super::{
         models::list, sessions::create, submit::submit, jobs::list, jobs::show, jobs::cancel, jobs::retry,
         jobs::delete,
         files::create, files::serve, files::delete,
-        events::session_events, events::job_events, frames::next, artifacts::serve, catalogue::serve,
-        assets::fallback, health::alive, health::ready, watched::metrics, watched::gen_health,
+        events::session_events, events::poll, events::job_events, tickets::create, frames::next,
+        artifacts::serve, catalogue::serve, assets::fallback, health::alive, health::ready,
+        watched::metrics, watched::gen_health,
         describe, assets::index, assets::studio, assets::client, assets::root,
         assets::example, assets::example_page, assets::example_file,
     ),

@@ -67,7 +67,7 @@ pub async fn create(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     // A page of another site could otherwise replace a user's session with a fresh one by a form.
-    auth::refuse_cross_site(&request)?;
+    auth::refuse_cross_site(&request, &context.settings)?;
     let tenant = auth::tenant(&request, &context.settings)?;
     let bytes = extract::bytes(&request, payload, context.settings.gateway.body_bytes_max).await?;
     if !bytes.is_empty() {
@@ -77,7 +77,7 @@ pub async fn create(
     let session = context.store.create_session_for(&tenant).await?;
     let now_ms = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default();
     let lifetime_ms = SESSION_LIFETIME.as_secs() * 1_000;
-    let secure = context.settings.gateway.secure_cookie;
+    let secure = context.settings.gateway.has_secure_cookie();
     Ok(HttpResponse::Created()
         .cookie(auth::cookie(&session.token, secure))
         .insert_header(super::NO_STORE)

@@ -139,6 +139,11 @@ impl Buffer {
         Some(next)
     }
 
+    /// Takes the next durable event.
+    pub fn pop_durable(&mut self) -> Option<Arc<Told>> {
+        if self.durable.is_empty() { None } else { self.pop() }
+    }
+
     /// Empties it, and takes events again if it was overflown.
     pub fn clear(&mut self) {
         *self = Self::default();

@@ -4,13 +4,13 @@
 //! batch, and has those looked after that no gateway has named for the operator's time. So a reader
 //! that moves to another gateway is there, a gateway that dies takes nobody with it, and while none
 //! lives nobody counts as gone. A request that polls or waits is not a stream: who never opened one is
-//! never watched. Readers are named before the others are looked at, and a round that could not name
+//! never watched; but who did, and now polls events, is there. Readers are named before the others are looked at, and a round that could not name
 //! them looks at nobody.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use framewire_shared::domain::Cell;
+use framewire_shared::domain::{Cell, SessionId};
 use framewire_shared::store::{Store, StoreError};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,15 @@ use super::hub::Hub;
 
 /// Sessions named in one call.
 const BATCH_MAX: usize = 500;
+
+/// The sessions that somebody reads.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Present {
+    /// With streams, those included that came and went.
+    pub streamed: Vec<SessionId>,
+    /// With polls alone, likewise.
+    pub polled: Vec<SessionId>,
+}
 
 /// Watches over this process's sessions of one cell.
 #[derive(Debug)]
@@ -58,12 +67,15 @@ impl Watch {
 
     /// Names the sessions with streams, and looks after those that nobody names.
     async fn tick(&self) -> Result<(), StoreError> {
-        let (cell, sessions) = (self.cell, self.hub.streamed());
+        let (cell, present) = (self.cell, self.hub.present());
         // A cell without sessions hears of this gateway too.
-        let (named, rest) = sessions.split_at(sessions.len().min(BATCH_MAX));
+        let (named, rest) = present.streamed.split_at(present.streamed.len().min(BATCH_MAX));
         self.store.watch(cell, named, self.after, self.every).await?;
         for batch in rest.chunks(BATCH_MAX) {
             self.store.watch(cell, batch, self.after, self.every).await?;
+        }
+        for batch in present.polled.chunks(BATCH_MAX) {
+            self.store.watch_on(cell, batch, self.after, self.every).await?;
         }
         let left = self.store.abandon(cell).await?;
         if left.jobs > 0 {

@@ -87,6 +87,8 @@ pub enum Bye {
     MaxAge,
     /// The session has as many streams here as it may.
     Limit,
+    /// The reader's address has as many streams here as it may; on the wire the same.
+    AddressLimit,
     /// The gateway has as many streams as it may.
     Overloaded,
     /// The reader took its frames slower than they came; what it missed waits in Redis.
@@ -108,7 +110,7 @@ impl Bye {
             Self::Lagged => 1_000..=4_000,
             Self::BackendDown => 2_000..=10_000,
             Self::Overloaded => 5_000..=15_000,
-            Self::Limit => 20_000..=40_000,
+            Self::Limit | Self::AddressLimit => 20_000..=40_000,
             Self::Done => 0..=0,
         }
     }
@@ -118,7 +120,7 @@ impl Bye {
         match self {
             Self::Drain => "drain",
             Self::MaxAge => "max_age",
-            Self::Limit => "limit",
+            Self::Limit | Self::AddressLimit => "limit",
             Self::Overloaded => "overloaded",
             Self::Slow => "slow",
             Self::Lagged => "lagged",
@@ -136,6 +138,12 @@ impl Bye {
 /// Makes the frame of an event; with a place in the stream it carries an `id:`.
 pub fn event(id: Option<&str>, kind: &str, data: &str) -> Bytes {
     encode(None, id, kind, data)
+}
+
+/// Makes what a poll answers of an event: a member of a list in JSON.
+pub fn object(id: Option<&str>, kind: &str, data: &str) -> Bytes {
+    let id = id.map_or_else(|| "null".to_owned(), |id| format!("\"{id}\""));
+    format!(r#"{{"id":{id},"event":"{kind}","data":{data}}}"#).into()
 }
 
 /// Makes a stream's first frame.
@@ -173,7 +181,7 @@ pub fn bye(reason: Bye, retry_ms: u64) -> Bytes {
     encode(None, None, "bye", &json(&farewell))
 }
 
-fn json(value: &impl Serialize) -> String {
+pub(super) fn json(value: &impl Serialize) -> String {
     // Our own structs of numbers and words: there is nothing in them that JSON can't say.
     serde_json::to_string(value).unwrap_or_else(|error| unreachable!("{error}"))
 }

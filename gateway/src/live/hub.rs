@@ -19,6 +19,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::buffer::{Dropped, Told};
+use super::desertion::Present;
 use super::frame::Bye;
 use super::reader::Reader;
 use crate::metrics::Metrics;
@@ -31,6 +32,8 @@ const BATCH_MAX: usize = 512;
 pub enum Purpose {
     /// A stream of events.
     Stream,
+    /// A request for events that waits for the next; counted with the streams.
+    Poll,
     /// A request that waits for a job's end.
     Wait,
 }
@@ -82,8 +85,9 @@ struct Session {
     readers: Vec<(Purpose, Arc<Reader>)>,
     generation: u64,
     idle_since: Option<Instant>,
-    /// Whether a stream was opened since the last look at who is watched.
+    /// Whether a stream was opened, and whether somebody polled, since the last look at who is there.
     was_opened: bool,
+    was_polled: bool,
 }
 
 /// A reader's place in the hub; dropping it gives the place back.
@@ -133,7 +137,8 @@ impl Hub {
         let mut registry = self.registry();
         let new = !registry.sessions.contains_key(session);
         let entry = registry.sessions.entry(session.clone()).or_default();
-        let same = entry.readers.iter().filter(|(other, _)| *other == purpose);
+        let is_wait = |purpose| purpose == Purpose::Wait;
+        let same = entry.readers.iter().filter(|(other, _)| is_wait(*other) == is_wait(purpose));
         if same.count() >= self.limits.per_session_max {
             return Err(Bye::Limit);
         }
@@ -141,6 +146,7 @@ impl Hub {
         entry.readers.push((purpose, reader.clone()));
         entry.idle_since = None;
         entry.was_opened |= purpose == Purpose::Stream;
+        entry.was_polled |= purpose == Purpose::Poll;
         registry.waiting.insert(session.clone(), Instant::now());
         if new {
             registry.wanted.insert(session.clone());
@@ -271,15 +277,19 @@ impl Hub {
         }
     }
 
-    /// Lists the sessions with streams, those included that came and went since the last call.
-    pub fn streamed(&self) -> Vec<SessionId> {
-        let mut registry = self.registry();
-        let streamed = registry.sessions.iter_mut().filter_map(|(session, entry)| {
-            let opened = std::mem::take(&mut entry.was_opened);
-            let is_read = entry.readers.iter().any(|(purpose, _)| *purpose == Purpose::Stream);
-            (opened || is_read).then(|| session.clone())
-        });
-        streamed.collect()
+    /// Lists the sessions that are read, or were since the last call.
+    pub fn present(&self) -> Present {
+        let mut present = Present::default();
+        for (session, entry) in &mut self.registry().sessions {
+            let has = |wanted| entry.readers.iter().any(|(purpose, _)| *purpose == wanted);
+            let (streams, polls) = (has(Purpose::Stream), has(Purpose::Poll));
+            if std::mem::take(&mut entry.was_opened) | streams {
+                present.streamed.push(session.clone());
+            } else if std::mem::take(&mut entry.was_polled) | polls {
+                present.polled.push(session.clone());
+            }
+        }
+        present
     }
 
     /// Counts the seats of a purpose.

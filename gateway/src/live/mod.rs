@@ -22,6 +22,8 @@ pub mod reader;
 pub mod hub;
 /// A cell's pub/sub connection.
 pub mod tail;
+/// How many streams each address has.
+pub mod addresses;
 /// One reader's stream: register, replay, stitch, live.
 pub mod subscription;
 /// What a stream is of: a session, or one job.
@@ -47,13 +49,17 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
+pub use addresses::Caller;
+use addresses::{Addresses, Place};
 pub use chain::Asked;
 pub use frame::Bye;
 use hub::{Hub, Limits, Purpose, Seat};
-pub use subscription::{Subscription, farewell};
+pub use subscription::{Polled, Subscription, farewell};
 use tail::{Tail, TailOptions};
-use view::View;
+use view::{Form, View};
+
+use crate::metrics::Metrics;
+use crate::open_files;
 
 /// Joins that read from a cell's Redis at the same time; paces the return of all after an outage.
 const JOINS_MAX: usize = 64;
@@ -66,6 +72,8 @@ pub type Render = fn(&JobRow) -> serde_json::Value;
 pub struct LiveOptions {
     /// Streams of one session on this gateway; as many requests may wait for its jobs.
     pub streams_per_session_max: usize,
+    /// Streams of one address on this gateway.
+    pub streams_per_address_max: usize,
     /// Streams and waiting requests on this gateway.
     pub streams_max: usize,
     /// How often a stream says `ping`, ± 10 %.
@@ -104,7 +112,8 @@ impl From<&GatewaySettings> for LiveOptions {
     fn from(gateway: &GatewaySettings) -> Self {
         Self {
             streams_per_session_max: gateway.streams_per_session_max,
-            streams_max: gateway.streams_max,
+            streams_per_address_max: gateway.streams_per_address_max,
+            streams_max: gateway.streams_max.unwrap_or_else(open_files::streams_max),
             ping: gateway.ping,
             stream_age_max: gateway.stream_age_max,
             drain: gateway.drain,
@@ -138,6 +147,7 @@ pub struct Live {
     /// In order of their cells.
     hubs: Vec<Arc<Hub>>,
     seats: Arc<Semaphore>,
+    addresses: Arc<Addresses>,
     common: Arc<Common>,
 }
 
@@ -173,6 +183,7 @@ impl Live {
             }
             hubs.push(hub);
         }
+        let addresses = Addresses::new(options.streams_per_address_max);
         let common = Arc::new(Common {
             store,
             options,
@@ -180,7 +191,7 @@ impl Live {
             drain: shutdown.drain.clone(),
             metrics,
         });
-        (Arc::new(Self { hubs, seats, common }), tasks)
+        (Arc::new(Self { hubs, seats, addresses, common }), tasks)
     }
 
     /// Finds the hub of a session's cell.
@@ -193,25 +204,44 @@ impl Live {
     /// Opens the stream of a session's events, after the position asked for.
     ///
     /// Errors: the gateway is at a limit or drains; say so in band and end.
-    pub fn session_stream(&self, session: &SessionId, asked: Asked) -> Result<Subscription, Bye> {
-        self.open(session, View::session(asked))
+    pub fn session_stream<'a>(
+        &self,
+        caller: impl Into<Caller<'a>>,
+        asked: Asked,
+    ) -> Result<Subscription, Bye> {
+        self.open(caller.into(), Purpose::Stream, View::session(asked, Form::Frames))
+    }
+
+    /// Answers with the session's events after the position asked for; if there are none yet, with
+    /// the first that come within `wait`, or with none.
+    ///
+    /// A position that can't be honoured, and none, are answered at once: a snapshot is due.
+    /// Errors: the gateway is at a limit or drains, or Redis does not answer. Safe to drop midway.
+    pub async fn poll<'a>(
+        &self,
+        caller: impl Into<Caller<'a>>,
+        asked: Asked,
+        wait: Duration,
+    ) -> Result<Polled, Bye> {
+        let view = View::session(asked, Form::Objects);
+        self.open(caller.into(), Purpose::Poll, view)?.poll(wait).await
     }
 
     /// Opens the stream of one job: a snapshot, then what is newer, to its end.
     ///
     /// The caller has made sure that the job is the session's.
-    pub fn job_stream(
+    pub fn job_stream<'a>(
         &self,
-        session: &SessionId,
+        caller: impl Into<Caller<'a>>,
         job: &JobId,
         render: Render,
     ) -> Result<Subscription, Bye> {
-        self.open(session, View::job(job.clone(), render))
+        self.open(caller.into(), Purpose::Stream, View::job(job.clone(), render))
     }
 
-    fn open(&self, session: &SessionId, view: View) -> Result<Subscription, Bye> {
-        match self.seat(session) {
-            Ok(seat) => Ok(Subscription::new(self.common.clone(), seat, view)),
+    fn open(&self, caller: Caller<'_>, purpose: Purpose, view: View) -> Result<Subscription, Bye> {
+        match self.seat(caller, purpose) {
+            Ok((seat, place)) => Ok(Subscription::new(self.common.clone(), seat, place, view)),
             Err(reason) => {
                 self.common.metrics.refused(reason.word());
                 Err(reason)
@@ -219,11 +249,16 @@ impl Live {
         }
     }
 
-    fn seat(&self, session: &SessionId) -> Result<Seat, Bye> {
+    fn seat(
+        &self,
+        Caller { session, address }: Caller<'_>,
+        purpose: Purpose,
+    ) -> Result<(Seat, Option<Place>), Bye> {
         if self.common.drain.is_cancelled() {
             return Err(Bye::Drain);
         }
-        self.hub(session)?.sit(session, Purpose::Stream)
+        let place = address.map(|address| self.addresses.sit(address)).transpose()?;
+        Ok((self.hub(session)?.sit(session, purpose)?, place))
     }
 
     /// Reads a job, and where it has not ended, waits for its end before it reads again.

@@ -64,6 +64,15 @@ impl Reader {
 
     /// Takes the next thing, for a reader that joined under this generation.
     pub fn take(&self, joined: u64) -> Taken {
+        self.take_by(joined, Buffer::pop)
+    }
+
+    /// Takes the next thing, but leaves ephemeral events where the newest of each job waits.
+    pub fn take_durable(&self, joined: u64) -> Taken {
+        self.take_by(joined, Buffer::pop_durable)
+    }
+
+    fn take_by(&self, joined: u64, pop: fn(&mut Buffer) -> Option<Arc<Told>>) -> Taken {
         let mut state = self.state();
         if state.generation != joined || joined == 0 {
             return Taken::Subscription(state.generation);
@@ -71,7 +80,7 @@ impl Reader {
         if state.buffer.is_overflown() {
             return Taken::Overflown;
         }
-        state.buffer.pop().map_or(Taken::Nothing, Taken::Told)
+        pop(&mut state.buffer).map_or(Taken::Nothing, Taken::Told)
     }
 
     /// Forgets everything heard so far.

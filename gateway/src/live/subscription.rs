@@ -19,6 +19,9 @@
 //! Nothing is spawned for a reader: its connection polls `Subscription::next`, and a reader that
 //! takes nothing costs a bounded buffer.
 
+/// The same reader, for one answer instead of a stream.
+mod poll;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -29,14 +32,16 @@ use framewire_shared::store::StoreError;
 use futures::Stream;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::addresses::Place;
 use super::buffer::Told;
 use super::chain::{Chain, Step};
-use super::frame::{self, Bye};
+use super::frame::{self, Bye, Cause, Mode};
 use super::hub::Seat;
 use super::reader::Taken;
 use super::schedule::{Due, Schedule};
 use super::view::{Shown, View};
 use super::{Common, epoch_ms};
+pub use poll::Polled;
 
 /// Times a stream may lose its place within [`STUMBLES_WITHIN`] before it ends as `lagged`.
 const STUMBLES_MAX: usize = 3;
@@ -48,12 +53,15 @@ const STUMBLES_WITHIN: Duration = Duration::from_secs(10);
 pub struct Subscription {
     common: Arc<Common>,
     seat: Seat,
+    _place: Option<Place>,
     view: View,
     schedule: Schedule,
     /// The generation of the connection under which we joined; 0 while we have to join.
     joined: u64,
     /// `None` until the first frame.
     chain: Option<Chain>,
+    /// How the last join went on from the position it had; `None` for a job's stream.
+    course: Option<(Mode, Option<Cause>)>,
     stumbles: VecDeque<Instant>,
     /// Whether Redis answered when it was last asked.
     sure: bool,
@@ -64,14 +72,16 @@ pub struct Subscription {
 
 impl Subscription {
     /// Makes the stream of a reader that has its seat.
-    pub(super) fn new(common: Arc<Common>, seat: Seat, view: View) -> Self {
+    pub(super) fn new(common: Arc<Common>, seat: Seat, place: Option<Place>, view: View) -> Self {
         Self {
             schedule: Schedule::new(&common.options, Instant::now()),
             common,
             seat,
+            _place: place,
             view,
             joined: 0,
             chain: None,
+            course: None,
             stumbles: VecDeque::new(),
             sure: true,
             out: VecDeque::new(),
@@ -119,7 +129,13 @@ impl Subscription {
         if let Some(due) = self.schedule.take(now) {
             return self.on_due(due, now).await;
         }
-        match self.seat.reader().take(self.joined) {
+        let reader = self.seat.reader();
+        let taken = if self.view.is_polled() {
+            reader.take_durable(self.joined)
+        } else {
+            reader.take(self.joined)
+        };
+        match taken {
             Taken::Told(told) => self.hear(&told, now),
             Taken::Overflown => self.end(Bye::Slow),
             Taken::Subscription(generation)
@@ -150,10 +166,15 @@ impl Subscription {
             return Ok(());
         };
         let first = self.chain.is_none();
-        if let Some(opening) = joined.opening(first, &common.options, &self.schedule, now) {
+        if !self.view.is_polled()
+            && let Some(opening) = joined.opening(first, &common.options, &self.schedule, now)
+        {
             self.out.push_back(opening);
         }
-        common.metrics.joined(joined.mode(), joined.frames.len());
+        if !self.view.is_polled() {
+            common.metrics.joined(joined.mode(), joined.frames.len());
+        }
+        self.course = joined.course.map(|course| (course.mode, course.cause));
         self.out.extend(joined.frames);
         self.chain = Some(joined.chain);
         self.joined = generation;
@@ -221,7 +242,9 @@ impl Subscription {
 
     /// Says that we are here, where we are, and whether we are sure that nothing is missing.
     fn ping(&mut self) {
-        if let Some(chain) = &self.chain {
+        if let Some(chain) = &self.chain
+            && !self.view.is_polled()
+        {
             let live = self.sure && self.seat.reader().is_under(self.joined);
             let at = self.view.position(chain);
             self.out.push_back(frame::ping(&at, live, epoch_ms()));
@@ -264,14 +287,18 @@ impl Subscription {
 
     fn end(&mut self, reason: Bye) {
         tracing::debug!(session = %self.seat.session(), ?reason, "a stream ends");
-        self.out.push_back(farewell(reason));
+        if !self.view.is_polled() {
+            self.out.push_back(farewell(reason));
+        }
         self.ended = Some(reason);
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.common.metrics.ended(self.ended.map(Bye::word));
+        if !self.view.is_polled() {
+            self.common.metrics.ended(self.ended.map(Bye::word));
+        }
     }
 }
 

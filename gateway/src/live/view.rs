@@ -24,6 +24,8 @@ pub enum View {
     Session {
         /// The position the reader came with.
         asked: Asked,
+        /// How its events are written.
+        form: Form,
     },
     /// One job.
     Job {
@@ -36,6 +38,15 @@ pub enum View {
     },
 }
 
+/// How a session's events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// For a stream: with `sync`, `ping` and `bye` around them.
+    Frames,
+    /// For a poll: as JSON, and nothing else.
+    Objects,
+}
+
 /// What a join has found.
 pub struct Joined {
     /// The position after the frames.
@@ -45,12 +56,15 @@ pub struct Joined {
     /// Whether nothing will follow.
     pub done: bool,
     /// How the stream goes on; `None` for a job's, which begins with its snapshot.
-    course: Option<Course>,
+    pub course: Option<Course>,
 }
 
-struct Course {
-    mode: Mode,
-    cause: Option<Cause>,
+/// How a stream goes on from the position that was asked for.
+pub struct Course {
+    /// In which of the three ways.
+    pub mode: Mode,
+    /// Why it is a reset.
+    pub cause: Option<Cause>,
     at: Cursor,
     head: Cursor,
 }
@@ -99,8 +113,13 @@ pub enum Shown {
 
 impl View {
     /// Makes the view of a session.
-    pub fn session(asked: Asked) -> Self {
-        Self::Session { asked }
+    pub fn session(asked: Asked, form: Form) -> Self {
+        Self::Session { asked, form }
+    }
+
+    /// Tells whether a request wants what there is, and not a stream.
+    pub fn is_polled(&self) -> bool {
+        matches!(self, Self::Session { form: Form::Objects, .. })
     }
 
     /// Makes the view of a job.
@@ -116,11 +135,11 @@ impl View {
         last: Option<&Cursor>,
     ) -> Result<Option<Joined>, StoreError> {
         match self {
-            Self::Session { asked } => {
+            Self::Session { asked, form } => {
                 if let Some(last) = last {
                     *asked = Asked::After(last.clone());
                 }
-                replay(store, session, asked).await.map(Some)
+                replay(store, session, asked, *form).await.map(Some)
             }
             Self::Job { job, render, v } => {
                 // The position first: the job as read after it reflects at least all before it.
@@ -142,8 +161,14 @@ impl View {
 
     /// Shows an event that is next in the chain, or has no place in it.
     pub fn show(&mut self, told: &Told) -> Shown {
-        let Self::Job { job, v: shown, .. } = self else {
-            return Shown::Frame(told.frame.clone());
+        let (job, shown) = match self {
+            Self::Session { form: Form::Frames, .. } => return Shown::Frame(told.frame.clone()),
+            Self::Session { form: Form::Objects, .. } => {
+                let id = told.place.as_ref().map(|place| place.at.to_string());
+                let kind = told.kind.as_str();
+                return Shown::Frame(frame::object(id.as_deref(), kind, &told.data));
+            }
+            Self::Job { job, v, .. } => (job, v),
         };
         if told.job != job.as_str() {
             return Shown::Nothing;
@@ -170,7 +195,12 @@ impl View {
 }
 
 /// Reads a session's events after a position, and decides what can be made of it.
-async fn replay(store: &Store, session: &SessionId, asked: &Asked) -> Result<Joined, StoreError> {
+async fn replay(
+    store: &Store,
+    session: &SessionId,
+    asked: &Asked,
+    form: Form,
+) -> Result<Joined, StoreError> {
     let replay = store.replay(session, asked.cursor()).await?;
     let (mode, cause, events) = match classify(asked, &replay) {
         Verdict::Fresh => (Mode::Fresh, None, Vec::new()),
@@ -189,7 +219,8 @@ async fn replay(store: &Store, session: &SessionId, asked: &Asked) -> Result<Joi
         };
         chain.advance(place);
         let id = place.at.to_string();
-        frames.push(frame::event(Some(&id), event.kind.as_str(), event.data));
+        let write = if form == Form::Frames { frame::event } else { frame::object };
+        frames.push(write(Some(&id), event.kind.as_str(), event.data));
     }
     let head = replay.head;
     Ok(Joined { chain, frames, done: false, course: Some(Course { mode, cause, at, head }) })

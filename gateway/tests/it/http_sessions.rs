@@ -111,6 +111,8 @@ async fn every_route_of_a_session_needs_one() {
         (Method::POST, format!("/v1/jobs/{id}/retry")),
         (Method::GET, format!("/v1/jobs/{id}/events")),
         (Method::GET, "/v1/events".to_owned()),
+        (Method::GET, "/v1/events/poll".to_owned()),
+        (Method::POST, "/v1/stream-tickets".to_owned()),
         (Method::GET, format!("/v1/artifacts/{artifact}")),
     ];
     let foreign = format!("ses_c0_{}.{}", "0".repeat(32), "A".repeat(43));

@@ -1,9 +1,13 @@
 //! The live stream, against a real Redis of its own and without HTTP; [`over_http`] has the rest.
 
 /// A Redis that tests may break, and readers that check what they are sent.
-mod world;
+pub(crate) mod world;
 /// Seats and subscriptions, without Redis.
 mod seats;
+/// Answers instead of streams.
+mod polling;
+/// Gateways replaced one after the other under their readers.
+mod rolling;
 /// How a stream begins: fresh, resumed, reset.
 mod joining;
 /// What pub/sub loses is not lost.

@@ -20,6 +20,12 @@ mod http_sessions;
 mod http_files;
 /// Jobs that start from a picture.
 mod http_inputs;
+/// Stream tickets.
+mod http_tickets;
+/// Pages of other origins.
+mod http_cors;
+/// HTTP/2 and TLS.
+mod http2;
 /// The frames' bytes.
 mod http_artifacts;
 /// Paths, methods, bodies and headers as strangers send them.

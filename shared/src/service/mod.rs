@@ -2,6 +2,8 @@
 
 // The settings of all processes, parsed once.
 pub mod settings;
+// Other origins, proxies and certificates before the gateway.
+pub mod edge;
 // Outside services that make images.
 pub mod providers;
 // What users may name, and who draws it.

@@ -11,9 +11,11 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 use tracing_subscriber::EnvFilter;
 
+use super::edge::{self, Origin};
 use super::models::Models;
 use super::providers::{Adapter, ProviderSettings};
 use super::tenants::{KeyDigest, Tenants};
@@ -184,8 +186,23 @@ pub struct GatewaySettings {
     pub body_bytes_max: usize,
     /// Streams of one session on this gateway; beyond it the stream says `bye limit`.
     pub streams_per_session_max: usize,
-    /// Streams on this gateway; beyond it the stream says `bye overloaded`.
-    pub streams_max: usize,
+    /// Streams of one address on this gateway; beyond it the stream says `bye limit`.
+    pub streams_per_address_max: usize,
+    /// Streams on this gateway; beyond it the stream says `bye overloaded`. As many as the open files
+    /// of the process allow where it is not said.
+    pub streams_max: Option<usize>,
+    /// Proxies whose `X-Forwarded-For` is believed: addresses and networks.
+    #[serde(deserialize_with = "edge::networks")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Origins whose pages may read answers, like `https://app.example`.
+    #[serde(deserialize_with = "edge::origins")]
+    pub cors_origins: Vec<Origin>,
+    /// Whether plain connections may speak HTTP/2 without asking, as proxies do.
+    pub h2c: bool,
+    /// Chain of certificates in PEM; with `tls_key` the gateway speaks HTTPS.
+    pub tls_certificate: Option<PathBuf>,
+    /// The key of the first of them, in PEM.
+    pub tls_key: Option<PathBuf>,
     /// How often a stream says `ping`.
     #[serde(rename = "ping_ms", deserialize_with = "ms")]
     pub ping: Duration,
@@ -213,7 +230,13 @@ impl Default for GatewaySettings {
             threads: some(2),
             body_bytes_max: 64 * 1024,
             streams_per_session_max: 16,
-            streams_max: 15_000,
+            streams_per_address_max: 256,
+            streams_max: None,
+            trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
+            h2c: false,
+            tls_certificate: None,
+            tls_key: None,
             ping: Duration::from_secs(15),
             stream_age_max: Duration::from_secs(18 * 60),
             secure_cookie: false,
@@ -222,6 +245,13 @@ impl Default for GatewaySettings {
             internal_key_sha256: None,
             drain: Duration::from_secs(2),
         }
+    }
+}
+
+impl GatewaySettings {
+    /// Tells whether the session cookie is only sent over HTTPS.
+    pub fn has_secure_cookie(&self) -> bool {
+        self.secure_cookie || self.tls_certificate.is_some()
     }
 }
 
@@ -437,6 +467,7 @@ impl Settings {
                 DISCONNECT_MIN.as_secs(),
             ));
         }
+        edge::check(&self.gateway).map_err(SettingsError::Contradiction)?;
         let caps =
             self.pool_caps().into_iter().map(|(pool, cap)| (format!("pools.{pool}.cap"), cap));
         let mut caps = caps.chain([("queue.session_cap".into(), queue.session_cap.get())]);

@@ -37,6 +37,7 @@
 //! | `session:<id>` | hash | `id`, `token_sha256`, `tenant` | sessions | 30 days |
 //! | `file:<id>` | hash | an uploaded picture: `session`, `content_type`, `width`, `height`, `bytes`, `sha256`, `expires_at` | keep_file, forget_file | 24 h |
 //! | `files:<session>` | hash | a session's uploads: file → `<expires at> <bytes>` | keep_file, forget_file | 200 files, 24 h after the last |
+//! | `ticket:<sha256>` | string | `<session id> <tenant>`: leave to read its events once | tickets | used or 30 s |
 //! | `watched` | zset | sessions that had a stream's reader → taken to have left after | watch, abandon | sessions with streams |
 //! | `watch` | hash | `seen_at` (last word of a gateway that watches), `spare_until` (nobody is taken to have left before) | watch | 2 fields |
 //! | `workers:<pool>` | zset | worker → heard of until | heartbeat, sweep | workers |
@@ -54,7 +55,7 @@ use crate::domain::{Cell, Pool, Priority, SessionId};
 pub const PREFIX: &str = "fw:";
 
 /// Types of the keys above, by the first word after the cell's root; for tests and the doctor.
-pub const TYPES: [(&str, &str); 36] = [
+pub const TYPES: [(&str, &str); 37] = [
     ("config", "hash"),
     ("pools", "set"),
     ("pool", "hash"),
@@ -85,6 +86,7 @@ pub const TYPES: [(&str, &str); 36] = [
     ("session", "hash"),
     ("file", "hash"),
     ("files", "hash"),
+    ("ticket", "string"),
     ("watched", "zset"),
     ("watch", "hash"),
     ("workers", "zset"),
@@ -124,6 +126,10 @@ pub(crate) fn session(session: &SessionId) -> String {
 
 pub(crate) fn file(file: &crate::domain::FileId) -> String {
     format!("{}file:{file}", root(file.cell()))
+}
+
+pub(crate) fn ticket(cell: Cell, digest: &str) -> String {
+    format!("{}ticket:{digest}", root(cell))
 }
 
 pub(crate) fn stream(session: &SessionId) -> String {

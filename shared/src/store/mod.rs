@@ -36,6 +36,8 @@ pub mod stream;
 pub mod sessions;
 // Pictures that users have brought: what is known of each.
 pub mod files;
+// Leave to read a session's events once, without its token.
+pub mod tickets;
 // How much may run at a time: listed and changed live.
 pub mod caps;
 // Sessions whose readers have left for good.

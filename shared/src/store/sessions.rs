@@ -105,6 +105,7 @@ impl Store {
     }
 }
 
-fn digest(token: &str) -> String {
+/// Gives the form in which Redis knows a secret.
+pub(super) fn digest(token: &str) -> String {
     Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

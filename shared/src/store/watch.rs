@@ -3,7 +3,8 @@
 //! Gateways that are told to (`gateway.cancel_on_disconnect_s`) say every few seconds which sessions
 //! have a stream's reader with them. Nobody says that one has left: its session is just not named any
 //! more, by whichever gateway, and a gateway that was killed needs no last word. A session that never
-//! had a stream is never under watch, and its jobs are never cancelled here.
+//! had a stream is never under watch, and its jobs are never cancelled here; one that had, and now
+//! polls its events, is kept under watch as present.
 
 use std::time::Duration;
 
@@ -34,8 +35,30 @@ impl Store {
         after: Duration,
         every: Duration,
     ) -> Result<(), StoreError> {
+        self.name_readers(cell, sessions, "", after, every).await
+    }
+
+    /// Says that these sessions are there too, where they are under watch already.
+    pub async fn watch_on(
+        &self,
+        cell: Cell,
+        sessions: &[SessionId],
+        after: Duration,
+        every: Duration,
+    ) -> Result<(), StoreError> {
+        self.name_readers(cell, sessions, "XX", after, every).await
+    }
+
+    async fn name_readers(
+        &self,
+        cell: Cell,
+        sessions: &[SessionId],
+        only_kept: &str,
+        after: Duration,
+        every: Duration,
+    ) -> Result<(), StoreError> {
         let (after_ms, every_ms) = (after.as_millis().to_string(), every.as_millis().to_string());
-        let mut arguments = vec![&*after_ms, &*every_ms];
+        let mut arguments = vec![&*after_ms, &*every_ms, only_kept];
         arguments.extend(sessions.iter().map(SessionId::as_str));
         self.run(&self.shared.scripts.watch, cell, &arguments).await?;
         Ok(())

@@ -14,9 +14,15 @@ pub mod builders;
 pub mod emitter;
 // Waiting for a condition, with an end.
 pub mod wait;
+// What stands before several gateways.
+pub mod balancer;
+// A reader of a stream that comes back as a page does.
+pub mod follower;
 
+pub use balancer::Balancer;
 pub use builders::{prompt, submission};
 pub use emitter::Emitter;
+pub use follower::Follower;
 pub use redis_cluster::RedisCluster;
 pub use redis_sentinel::RedisSentinel;
 pub use redis_server::RedisServer;

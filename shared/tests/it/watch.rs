@@ -129,3 +129,21 @@ async fn many_jobs_of_one_who_left_are_cancelled_some_at_a_time() {
     }
     assert_eq!(ended, [(0, 50), (1, 40), (0, 0)]);
 }
+
+#[tokio::test]
+async fn a_session_that_only_polls_is_kept_under_watch_and_never_brought_there() {
+    let (world, mine, jobs) = watched().await;
+    let other = session();
+    world.submit(&other).await;
+    for ms in (2_000..=2 * LEFT_MS).step_by(EVERY.as_millis() as usize) {
+        world.at(ms);
+        world.store.watch(Cell::FIRST, &[], AFTER, EVERY).await.unwrap();
+        let polling = [mine.clone(), other.clone()];
+        world.store.watch_on(Cell::FIRST, &polling, AFTER, EVERY).await.unwrap();
+        assert_eq!(world.store.abandon(Cell::FIRST).await.unwrap(), Abandoned::default());
+    }
+    assert_eq!(states(&world, &jobs).await, [State::Processing, State::Queued]);
+    // Both stop: only the one that ever had a stream is taken to have left.
+    let span = 2 * LEFT_MS + 2_000..=4 * LEFT_MS;
+    assert_eq!(rounds(&world, span, &[]).await, 2);
+}

@@ -61,7 +61,7 @@ fn settings((adapter, its): (&str, &str), server: &Server, guard: &str) -> Setti
 }
 
 fn routes(settings: &Settings, world: &World) -> Routes {
-    app::routes(settings, &world.store).unwrap()
+    app::routes(settings, &world.store, Arc::default()).unwrap()
 }
 
 /// Tells whether a request is the one that waits for the drawing.

@@ -131,7 +131,7 @@ async fn two_workers_spend_one_budget() {
     };
     until("five frames", done).await;
     // Both have heard that there is no more, and say so to those who wait.
-    let closed = async || world.store.closed(Cell::FIRST, &pool).await.unwrap();
+    let closed = async || world.store.closed(Cell::FIRST, &pool, None).await.unwrap();
     until("the word that it is closed", closed).await;
     assert_eq!(server.requests().len(), 5);
     workers.stop().await;

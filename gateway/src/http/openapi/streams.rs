@@ -4,6 +4,34 @@ use utoipa::ToSchema;
 
 use super::mirror::{ErrorCode, Fallback, Frame, Missing, State, Timings};
 
+/// What a poll answers with
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub struct Polled {
+    /// `fresh`, `resumed` or `reset`, as in `Sync`
+    mode: String,
+    /// Why it is a reset: `malformed`, `unknown_lineage`, `trimmed` or `too_far`
+    #[schema(required = false)]
+    cause: Option<String>,
+    /// What has happened since `after`, in order
+    events: Vec<PolledEvent>,
+    /// To be sent as `after` next
+    cursor: String,
+}
+
+/// An event in the answer to a poll
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+pub struct PolledEvent {
+    /// Its position; null for ephemeral events
+    id: Option<String>,
+    /// Its type, as in a stream's `event:`
+    event: String,
+    /// What a stream has in `data:`
+    #[schema(value_type = Object)]
+    data: (),
+}
+
 /// Declares the `data` of the events: what all of a job have, then their own.
 macro_rules! job_events {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })+) => {

@@ -33,6 +33,8 @@ codes! {
     InvalidParameter = "invalid_parameter", 400, "Invalid parameter", "invalid_request_error";
     /// No token, or one that opens nothing here.
     InvalidToken = "invalid_token", 401, "A session is needed", "invalid_request_error";
+    /// A stream ticket that was used, or has lapsed.
+    InvalidTicket = "invalid_ticket", 401, "The ticket is spent", "invalid_request_error";
     /// No tenant's key where one is needed, or one that is nobody's.
     InvalidKey = "invalid_key", 401, "A tenant's key is needed", "invalid_request_error";
     /// A cookie that another site made the browser send.
@@ -69,7 +71,7 @@ codes! {
     InvalidFile = "invalid_file", 422, "The file can't be accepted", "invalid_request_error";
     /// An Idempotency-Key stands for another request already.
     KeyReused = "idempotency_key_reused", 422, "The Idempotency-Key is taken", "invalid_request_error";
-    /// The session has as many streams here as it may.
+    /// The session, or its address, has as many streams here as it may.
     TooManyStreams = "too_many_streams", 429, "Too many streams", "rate_limit_error";
     /// The session has as many unfinished jobs as it may.
     SessionFull = "session_full", 429, "Too many unfinished jobs", "rate_limit_error";

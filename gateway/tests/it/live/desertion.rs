@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use framewire_gateway::live::LiveOptions;
+use framewire_gateway::live::{Asked, LiveOptions};
 use framewire_shared::domain::{Cell, JobId, Pool, SessionId, State};
 use framewire_shared::store::{QueueOptions, Store};
 use framewire_shared::testing::{prompt, submission, until};
@@ -154,11 +154,28 @@ async fn while_no_gateway_lives_nobody_leaves_and_afterwards_all_have_their_time
 }
 
 #[tokio::test]
+async fn a_reader_that_can_hold_no_stream_any_more_and_polls_is_still_there() {
+    let mut scene = Scene::new().await;
+    let gateway = scene.gateway();
+    let mine = scene.mine.clone();
+    drop(gateway.join(&mine, None).await);
+    for _ in 0..4 {
+        scene.pass(AFTER_MS / 2, false).await;
+        gateway.live.poll(&mine, Asked::Nothing, Duration::ZERO).await.unwrap();
+    }
+    scene.pass(AFTER_MS / 2, false).await;
+    assert_eq!(scene.state().await, State::Queued);
+    scene.pass(2 * LEFT_MS, false).await;
+    assert_eq!(scene.state().await, State::Cancelled);
+}
+
+#[tokio::test]
 async fn a_session_that_only_waits_and_polls_is_never_watched() {
     let mut scene = Scene::new().await;
     let gateway = scene.gateway();
     let (mine, job) = (scene.mine.clone(), scene.job.clone());
     gateway.live.wait_for(&mine, &job, Duration::from_millis(50)).await.unwrap();
+    gateway.live.poll(&mine, Asked::Nothing, Duration::ZERO).await.unwrap();
     scene.pass(2 * LEFT_MS, false).await;
     assert_eq!(scene.state().await, State::Queued);
     assert_eq!(LiveOptions::default().cancel_on_disconnect, None, "off by default");

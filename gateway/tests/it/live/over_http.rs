@@ -85,6 +85,7 @@ async fn nothing_between_us_and_the_reader_is_invited_to_hold_frames_back() {
     assert_eq!(header("cache-control"), "no-cache, no-store, no-transform");
     assert_eq!(header("x-accel-buffering"), "no");
     assert_eq!(header("content-encoding"), "identity");
+    assert_eq!(header("connection"), "close", "a balancer is asked anew at every return");
     assert_eq!(header("x-content-type-options"), "nosniff");
     assert_eq!(header("referrer-policy"), "no-referrer");
     assert!(response.headers().get("content-length").is_none());
@@ -136,6 +137,53 @@ async fn a_browser_at_the_limit_gets_a_farewell_and_a_program_gets_a_status() {
     assert_eq!(Events::of(&other, "/v1/events").await.next().await.unwrap().event, "sync");
     user.job("a fox").await;
     assert_eq!(first.next().await.unwrap().event, "queued");
+}
+
+#[tokio::test]
+async fn an_address_at_its_limit_is_refused_and_only_a_trusted_proxy_says_whose_it_is() {
+    let gateway = Gateway::start_with(|settings| {
+        settings.gateway.streams_per_session_max = 1;
+        settings.gateway.streams_per_address_max = 1;
+        settings.gateway.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let users = [gateway.user().await, gateway.user().await, gateway.user().await];
+    let from = async |user: &User<'_>, path: &str, address: &str| {
+        let request = user.ask(Method::GET, path).header("x-forwarded-for", address);
+        request.send().await.unwrap()
+    };
+    let mut first = Events::answer(from(&users[0], "/v1/events", "203.0.113.7").await);
+    assert_eq!(first.next().await.unwrap().event, "sync");
+    let mut second = Events::answer(from(&users[1], "/v1/events", "6.6.6.6, 203.0.113.7").await);
+    let bye = second.next().await.unwrap();
+    assert_eq!((&*bye.event, bye.word("reason")), ("bye", "limit"));
+    assert_eq!(second.next().await, None);
+    for path in ["/v1/events?errors=http", "/v1/events/poll"] {
+        let problem = from(&users[1], path, "203.0.113.7").await;
+        let problem = problem_of(problem, 429, "too_many_streams").await;
+        assert!(problem["detail"].as_str().unwrap().contains("address"), "{problem}");
+    }
+    let mut other = Events::answer(from(&users[1], "/v1/events", "203.0.113.8").await);
+    assert_eq!(other.next().await.unwrap().event, "sync");
+    // Without a word of the proxy nobody knows whose address it is, and nobody is refused for it.
+    let mut unknown = Events::of(&users[2], "/v1/events").await;
+    assert_eq!(unknown.next().await.unwrap().event, "sync");
+}
+
+#[tokio::test]
+async fn without_redis_even_who_is_not_known_yet_gets_a_farewell() {
+    let mut gateway = Gateway::start().await;
+    let token = gateway.user().await.token;
+    gateway.redis.kill();
+    let ask = |path: &str| gateway.ask(Method::GET, path).bearer_auth(&token).send();
+    let mut browser = Events::answer(ask("/v1/events").await.unwrap());
+    assert_eq!(browser.next().await.unwrap().word("reason"), "backend_down");
+    let mut with_ticket =
+        gateway.ask(Method::GET, "/v1/events?ticket=tkt_c0_x").send().await.unwrap();
+    assert!(with_ticket.chunk().await.unwrap().unwrap().starts_with(b"event: bye"));
+    for path in ["/v1/events?errors=http", "/v1/events/poll"] {
+        problem_of(ask(path).await.unwrap(), 503, "unavailable").await;
+    }
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ use super::watch::{Part, Watch, tell};
 use super::{ComfyUi, failure, picture};
 use crate::provider::convert;
 use crate::provider::duty::{keep, outcome, refuse_impossible};
-use crate::provider::{Call, Picture, Source, Update, Updates};
+use crate::provider::{Call, Picture, Source, Updates};
 
 /// How often a picture is fetched before the drawing counts as lost.
 const VIEW_TRIES: u32 = 3;
