@@ -47,26 +47,26 @@ fn indexes(job: &Job) -> Vec<u32> {
 
 #[tokio::test]
 async fn whichever_frames_fail_the_others_complete_the_job_and_it_says_which_are_missing() {
-    use ErrorCode::{Permanent, Temporary};
+    use ErrorCode::{Permanent, Unknown};
     let cases = [
         (vec![fails(0, Permanent), frame(1), frame(2)], vec![1, 2], vec![(0, Permanent)]),
         (vec![frame(0), fails(1, Permanent), frame(2)], vec![0, 2], vec![(1, Permanent)]),
         (vec![frame(0), frame(1), fails(2, Permanent)], vec![0, 1], vec![(2, Permanent)]),
-        (vec![broken(0), frame(1), frame(2)], vec![1, 2], vec![(0, Temporary)]),
-        (vec![frame(0), frame(1), broken(2)], vec![0, 1], vec![(2, Temporary)]),
+        (vec![broken(0), frame(1), frame(2)], vec![1, 2], vec![(0, Unknown)]),
+        (vec![frame(0), frame(1), broken(2)], vec![0, 1], vec![(2, Unknown)]),
         (
             vec![broken(0), frame(1), fails(2, Permanent)],
             vec![1],
-            vec![(0, Temporary), (2, Permanent)],
+            vec![(0, Unknown), (2, Permanent)],
         ),
         (
             vec![fails(0, Permanent), broken(1), frame(2)],
             vec![2],
-            vec![(0, Permanent), (1, Temporary)],
+            vec![(0, Permanent), (1, Unknown)],
         ),
         // It never said what became of these.
-        (vec![frame(1)], vec![1], vec![(0, Temporary), (2, Temporary)]),
-        (vec![frame(2)], vec![2], vec![(0, Temporary), (1, Temporary)]),
+        (vec![frame(1)], vec![1], vec![(0, Unknown), (2, Unknown)]),
+        (vec![frame(2)], vec![2], vec![(0, Unknown), (1, Unknown)]),
     ];
     for (number, (acts, made, missing)) in cases.into_iter().enumerate() {
         let (world, settled, job) = ran(3, acts).await;
@@ -84,11 +84,11 @@ async fn whichever_frames_fail_the_others_complete_the_job_and_it_says_which_are
 
 #[tokio::test]
 async fn a_job_without_any_frame_has_failed_and_is_tried_again_while_there_is_hope() {
-    use ErrorCode::{Permanent, Temporary};
+    use ErrorCode::{Permanent, Unknown};
     for (acts, expected, code) in [
         (vec![fails(0, Permanent), fails(1, Permanent)], Settled::Failed, Permanent),
-        (vec![fails(0, Permanent), broken(1)], Settled::Retrying, Temporary),
-        (vec![broken(0), broken(1)], Settled::Retrying, Temporary),
+        (vec![fails(0, Permanent), broken(1)], Settled::Retrying, Unknown),
+        (vec![broken(0), broken(1)], Settled::Retrying, Unknown),
         (vec![fails(0, Permanent)], Settled::Failed, Permanent),
     ] {
         let (_world, settled, job) = ran(2, acts).await;

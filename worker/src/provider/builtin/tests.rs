@@ -288,14 +288,20 @@ async fn one_frame_fails_and_the_others_are_drawn() {
 
 /// Gives a picture to start from, with a mask that is open on the right half, if there is one.
 fn source(strength: f64, masked: bool) -> (RgbImage, Source) {
-    let pixels = RgbImage::from_fn(96, 64, |x, y| image::Rgb([(x * 2) as u8, (y * 3) as u8, 77]));
+    source_of((96, 64), strength, masked)
+}
+
+/// Gives the same of another size.
+fn source_of((width, height): (u32, u32), strength: f64, masked: bool) -> (RgbImage, Source) {
+    let pixels =
+        RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 2) as u8, (y * 3) as u8, 77]));
     let png = |pixels: image::DynamicImage| {
         let mut bytes = std::io::Cursor::new(Vec::new());
         pixels.write_to(&mut bytes, ImageFormat::Png).unwrap();
         Picture { media_type: MediaType::Png, bytes: bytes.into_inner().into() }
     };
-    let open = |x, _| image::Luma([if x < 48 { 0 } else { 255 }]);
-    let mask = masked.then(|| png(image::GrayImage::from_fn(96, 64, open).into()));
+    let open = |x, _| image::Luma([if x < width / 2 { 0 } else { 255 }]);
+    let mask = masked.then(|| png(image::GrayImage::from_fn(width, height, open).into()));
     (pixels.clone(), Source { picture: png(pixels.into()), mask, strength })
 }
 
@@ -343,9 +349,11 @@ async fn previews_develop_from_the_start_picture_to_the_frame() {
 
 #[tokio::test]
 async fn outside_of_a_mask_every_pixel_stays_and_its_edge_is_soft() {
+    // Large enough for an edge of some pixels.
+    let large = FrameInput { width: 320, height: 256, ..input("a red fox") };
     for format in [OutputFormat::Png, OutputFormat::Webp] {
-        let (start, source) = source(1.0, true);
-        let wanted = FrameInput { output_format: format, ..input("a red fox") };
+        let (start, source) = source_of((320, 256), 1.0, true);
+        let wanted = FrameInput { output_format: format, ..large.clone() };
         let (updates, result) = run(Call { source: Some(source), ..call(wanted) }).await;
         result.unwrap();
         let frame = updates.iter().find_map(|update| match update {
@@ -353,15 +361,15 @@ async fn outside_of_a_mask_every_pixel_stays_and_its_edge_is_soft() {
             _ => None,
         });
         let frame = frame.unwrap();
-        for (x, y, pixel) in start.enumerate_pixels().filter(|(x, ..)| *x < 48) {
+        for (x, y, pixel) in start.enumerate_pixels().filter(|(x, ..)| *x < 160) {
             assert_eq!(frame.get_pixel(x, y), pixel, "{x},{y}");
         }
-        let alone = decoded(&frames(input("a red fox")).await[0]);
+        let alone = decoded(&frames(large.clone()).await[0]);
         let column =
-            |from: &RgbImage, x: u32| image::imageops::crop_imm(from, x, 0, 1, 64).to_image();
+            |from: &RgbImage, x: u32| image::imageops::crop_imm(from, x, 0, 1, 256).to_image();
         // Just inside it is neither the one nor the other; further in it is the new picture alone.
-        assert_ne!(column(&frame, 48), column(&alone, 48));
-        assert_eq!(column(&frame, 80), column(&alone, 80));
+        assert_ne!(column(&frame, 160), column(&alone, 160));
+        assert_eq!(column(&frame, 200), column(&alone, 200));
     }
 }
 
