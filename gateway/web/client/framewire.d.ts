@@ -51,6 +51,8 @@ export interface Job {
   progress: Progress | null;
   preview: Preview | null;
   frames: Frame[];
+  /** Frames that could not be made, and why. */
+  missing?: { index: number; error: { code: string; message: string } }[];
   error: JobError | null;
   fallback: Fallback | null;
   [field: string]: unknown;
@@ -80,6 +82,8 @@ export interface Listeners {
   /** Nothing to show within the cap, or ever. */
   fallback?(fallback: ShownFallback, handle: JobHandle): void;
   settled?(outcome: Outcome, handle: JobHandle): void;
+  /** Anything of the job that changed. */
+  change?(job: Job, handle: JobHandle): void;
 }
 
 export interface JobEvent {
@@ -146,11 +150,22 @@ export interface Options {
   /** Whether tabs share one stream: true. */
   share?: boolean;
   onState?(state: State): void;
+  /** Everything that the stream says, as it is: events, `sync`, `ping` and `bye`. */
+  onWire?(said: Said): void;
+  /** Something may have been missed; jobs in flight are read again without being asked to. */
+  onReset?(): void;
   fetch?: typeof fetch;
   EventSource?: new (url: string) => EventSource;
   storage?: Storage;
   /** Other times than those in timing.js. */
   timing?: Record<string, number>;
+}
+
+export interface Said {
+  type: string;
+  data: Record<string, unknown>;
+  /** Null where it has none of its own. */
+  id: string | null;
 }
 
 export interface FrameCache {
@@ -166,10 +181,26 @@ export class Framewire {
   readonly frames: FrameCache;
   generate(
     order: Order,
-    how?: { idempotencyKey?: string; capMs?: number; signal?: AbortSignal },
+    how?: {
+      idempotencyKey?: string;
+      capMs?: number;
+      signal?: AbortSignal;
+      /** Hears of each pause before an order without an answer is sent again. */
+      onWait?(pauseMs: number): void;
+    },
   ): Promise<JobHandle>;
   resume(): Promise<JobHandle[]>;
   watch(id: string): Promise<JobHandle>;
+  /** Calls the API as this session; rejects with a `Problem`. A `FormData` is sent as it is. */
+  call(
+    method: string,
+    path: string,
+    options?: { body?: unknown; headers?: Record<string, string> },
+  ): Promise<any>;
+  /** Follows every job of the session, whoever orders it. */
+  follow(onJob: (handle: JobHandle) => void): void;
+  /** Comes back to the stream at once. */
+  reconnect(): void;
   href(path: string): string;
   close(): void;
 }

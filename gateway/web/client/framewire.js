@@ -38,6 +38,7 @@ export class Framewire {
   #options;
   #timing;
   #keys = new Map();
+  #onJob = null;
   #started = false;
   #closing = new AbortController();
   #state = "idle";
@@ -57,7 +58,7 @@ export class Framewire {
     );
     this.#poller = new Poller(
       () => this.#jobs.refreshAll(),
-      () => this.#jobs.size > 0,
+      () => this.#jobs.size > 0 || this.#jobs.found !== null,
       this.#timing,
     );
     this.#stream = this.#makeStream();
@@ -91,9 +92,27 @@ export class Framewire {
    * Rejects with the `Problem` that refuses the order, whose `fallback` can be shown, or with a
    * network error after many tries; from then on every end is an outcome.
    */
-  generate(order, { idempotencyKey: key = newKey(), capMs, signal } = {}) {
+  generate(order, { idempotencyKey: key = newKey(), ...how } = {}) {
     const body = bodyOf(order, this.#options.model ?? "builtin");
-    return this.#order({ key, body }, capMs, signal);
+    return this.#order({ key, body }, how);
+  }
+
+  /** Calls the API as this session; gives the document, or rejects with a `Problem`. */
+  call(method, path, options) {
+    return this.#session.call(method, path, options);
+  }
+
+  /** Follows every job of the session, whoever orders it: `onJob` gets each handle, once held. */
+  follow(onJob) {
+    this.#onJob = onJob;
+    this.#jobs.found = (job) =>
+      "v" in job ? void this.#hold(job, null) : void this.watch(job.id).catch(() => {});
+    this.#start();
+  }
+
+  /** Comes back to the stream at once, without the rest of a pause. */
+  reconnect() {
+    if (this.#started) this.#stream.reconnect();
   }
 
   /** Goes on with what was in flight when the page was left; gives the handles, oldest first. */
@@ -119,12 +138,13 @@ export class Framewire {
     this.#state = "idle";
   }
 
-  async #order({ key, body }, capMs, signal) {
+  async #order({ key, body }, { capMs, signal, onWait } = {}) {
     this.#memory.put(key, { body });
     try {
       this.#start();
       const gaveUp = AbortSignal.any([this.#closing.signal, ...(signal ? [signal] : [])]);
-      const send = () => submit(this.#session, body, key, this.#timing, gaveUp);
+      const waiting = { signal: gaveUp, onWait };
+      const send = () => submit(this.#session, body, key, this.#timing, waiting);
       return await this.#jobs.during(send, (job) => {
         this.#memory.put(key, { body, id: job.id });
         return this.#hold(job, key, capMs);
@@ -146,6 +166,7 @@ export class Framewire {
   #hold(job, key, capMs = this.#options.capMs) {
     const known = this.#jobs.get(job.id);
     if (known) {
+      if (key) this.#keys.set(job.id, key);
       known.take(job);
       return known;
     }
@@ -171,6 +192,7 @@ export class Framewire {
       handle.on({ frame: ({ url }) => void this.frames.keep(url).catch(() => {}) });
     }
     this.#keep(handle);
+    this.#onJob?.(handle);
     return handle;
   }
 
@@ -178,7 +200,8 @@ export class Framewire {
     if (handle.settled) return this.#jobs.remove(handle);
     if (this.#closing.signal.aborted) return handle.close();
     this.#jobs.add(handle);
-    if (!this.#keys.has(handle.id)) {
+    // Who follows all jobs finds them again without being reminded.
+    if (!this.#keys.has(handle.id) && !this.#onJob) {
       const key = newKey();
       this.#keys.set(handle.id, key);
       this.#memory.put(key, { id: handle.id });
@@ -202,7 +225,11 @@ export class Framewire {
   #makeStream() {
     const hooks = {
       onEvent: (type, data) => this.#jobs.dispatch(type, data),
-      onReset: () => this.#poller.once(),
+      onReset: () => {
+        this.#poller.once();
+        this.#options.onReset?.();
+      },
+      onWire: (said) => this.#options.onWire?.(said),
       onState: (state) => this.#connected(state),
     };
     const how = {

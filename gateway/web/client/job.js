@@ -4,6 +4,7 @@
 // one rule: the higher `v` wins, and at the same `v` progress goes only forward. Callbacks hear of
 // what is different afterwards, so a late or repeated message is not heard at all.
 
+import { changes } from "./changes.js";
 import { capOf, deferred } from "./wait.js";
 
 /** What each event changes, beside `v` and `status`. */
@@ -15,10 +16,19 @@ const APPLY = {
     preview: null,
     frames: [],
     error: null,
+    finished_at: null,
+    timings: null,
+    cancel_requested: false,
+    retry_count: data.retry_count ?? job.retry_count,
+    // Why it waits again, which no answer tells: the reason, when it is tried, what went wrong.
+    reason: data.reason,
+    retry_at: data.retry_at ?? null,
+    failure: data.error?.message ?? null,
   }),
   position: (job, { ahead, eta_ms }) => ({
     queue_position: ahead ?? null,
     estimated_wait_ms: eta_ms ?? job.estimated_wait_ms,
+    retry_at: null,
   }),
   started: (job, { attempt }) => ({
     attempt_count: attempt ?? job.attempt_count,
@@ -38,8 +48,9 @@ const APPLY = {
       (a, b) => a.index - b.index,
     ),
   }),
-  completed: (job, { frames, timings }) => ({
+  completed: (job, { frames, missing, timings }) => ({
     frames: frames ?? job.frames,
+    missing: missing ?? [],
     timings: timings ?? null,
   }),
   failed: (job, { error, fallback }) => ({
@@ -122,6 +133,7 @@ export class JobHandle {
   on(listeners) {
     this.#listeners.push(listeners);
     for (const [type, value] of changes({ frames: [] }, this.#job)) listeners[type]?.(value, this);
+    listeners.change?.(this.#job, this);
     if (this.#told) listeners.fallback?.(this.#fallback(), this);
     if (this.settled) listeners.settled?.(this.#outcome(), this);
     return this;
@@ -175,7 +187,7 @@ export class JobHandle {
   take(job) {
     const before = this.#job;
     if (job.v < before.v) return false;
-    const after = { ...job, frames: job.frames ?? [] };
+    const after = { ...(job.v === before.v && before), ...job, frames: job.frames ?? [] };
     if (job.v === before.v) after.progress = further(before.progress, job.progress);
     return this.#put(after);
   }
@@ -228,6 +240,7 @@ export class JobHandle {
       }
       this.#tell(type, value);
     }
+    this.#tell("change", after);
     if (!hasEnded(before) && hasEnded(after)) this.#settle();
     return news;
   }
@@ -280,21 +293,4 @@ export class JobHandle {
       }
     }
   }
-}
-
-/** Lists what is new in a job, as callbacks name it. */
-function changes(before, after) {
-  const news = [];
-  if (after.queue_position != null && after.queue_position !== before.queue_position) {
-    news.push(["position", after.queue_position]);
-  }
-  const { progress, preview } = after;
-  if (progress && JSON.stringify(progress) !== JSON.stringify(before.progress)) {
-    news.push(["progress", progress]);
-  }
-  if (preview && preview.url !== before.preview?.url) news.push(["preview", preview]);
-  for (const frame of after.frames) {
-    if (!before.frames.some(({ url }) => url === frame.url)) news.push(["frame", frame]);
-  }
-  return news;
 }

@@ -1,7 +1,7 @@
 // The dispatch map: from a job's id to its handle, for jobs in flight alone.
 //
 // Everything that arrives goes through here. A handle leaves when its job has ended, so nothing is
-// kept of a page's past. An event may overtake the answer to its own submit: while a submit is under
+// kept of a page's past; where all jobs are followed, one that nobody knows is `found`. An event may overtake the answer to its own submit: while a submit is under
 // way ids that nobody knows are noted, and such a job is read once more as soon as it is known.
 
 export class Jobs {
@@ -10,6 +10,8 @@ export class Jobs {
   #lookAgain;
   #submits = 0;
   #overtaken = new Set();
+  /** Holds a job that somebody else ordered, whole or by its id alone; null where only ours count. */
+  found = null;
 
   /**
    * @param {(method: string, path: string) => Promise<any>} call
@@ -54,8 +56,9 @@ export class Jobs {
   /** Hands an event to its job. */
   dispatch(type, data) {
     const handle = this.#handles.get(data.job);
-    if (handle) handle.apply(type, data);
-    else if (this.#submits > 0) this.#overtaken.add(data.job);
+    if (handle) return handle.apply(type, data);
+    if (this.#submits > 0) this.#overtaken.add(data.job);
+    this.found?.({ id: data.job });
   }
 
   /** Reads one job; one that the gateway does not know has failed. Gives whether there was news. */
@@ -75,6 +78,12 @@ export class Jobs {
     const { jobs } = await this.#call("GET", "/v1/jobs?active=1");
     const active = new Map(jobs.map((job) => [job.id, job]));
     let news = false;
+    for (const job of this.found ? jobs : []) {
+      if (this.#handles.has(job.id)) continue;
+      if (this.#submits > 0) this.#overtaken.add(job.id);
+      this.found(job);
+      news = true;
+    }
     for (const handle of asked) {
       const job = active.get(handle.id);
       news = (job ? handle.take(job) : await this.refresh(handle)) || news;

@@ -79,17 +79,18 @@ export class Session {
   }
 
   async #once(method, path, { body, headers } = {}) {
+    const isForm = body instanceof FormData;
     const response = await this.fetch(path, {
       method,
       headers: {
         Accept: "application/json",
-        ...(body && { "Content-Type": "application/json" }),
+        ...(body && !isForm && { "Content-Type": "application/json" }),
         ...headers,
       },
-      body: body && JSON.stringify(body),
+      body: isForm ? body : body && JSON.stringify(body),
       cache: "no-store",
     });
-    if (response.ok) return response.json();
+    if (response.ok) return response.status === 204 ? null : response.json();
     const document = await response.json().catch(() => null);
     const seconds = Number(response.headers.get("Retry-After"));
     throw new Problem(response.status, document, seconds > 0 ? seconds * 1000 : null);

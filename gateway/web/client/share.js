@@ -21,6 +21,7 @@ export class SharedStream {
   #cursor = null;
   #state = "connecting";
   #watchdog = 0;
+  #met = false;
   #listening = new AbortController();
 
   /**
@@ -54,6 +55,12 @@ export class SharedStream {
     this.#leave();
   }
 
+  /** Has whoever leads come back at once. */
+  reconnect() {
+    if (this.leads) this.#stream.reconnect();
+    else this.#channel?.postMessage({ hurry: true });
+  }
+
   #stand(steal = false) {
     const standing = new AbortController();
     this.#standing = standing;
@@ -71,10 +78,10 @@ export class SharedStream {
 
   #lead() {
     clearTimeout(this.#watchdog);
-    const { onEvent, onReset, onState } = this.#hooks;
+    const { onEvent, onReset, onState, onWire } = this.#hooks;
     this.#stream = this.#make({
-      onEvent: (type, data, cursor) => {
-        this.#channel.postMessage({ type, data, cursor });
+      onEvent: (type, data, cursor, id) => {
+        this.#channel.postMessage({ type, data, cursor, id });
         onEvent(type, data);
       },
       onReset: (cursor) => {
@@ -86,20 +93,29 @@ export class SharedStream {
         this.#channel.postMessage({ state });
         onState(state);
       },
+      onWire: (said) => {
+        // Events are posted anyway; what is said of the stream itself is not.
+        if (["sync", "ping", "bye"].includes(said.type)) this.#channel.postMessage({ said });
+        onWire?.(said);
+      },
       onPing: () => this.#channel.postMessage({ state: this.#state }),
     });
     this.#stream.start(this.#cursor);
     return new Promise((resign) => (this.#resign = resign));
   }
 
-  #told({ ask, type, data, cursor, reset, state }) {
+  #told({ ask, hurry, said, type, data, cursor, id, reset, state }) {
+    if (hurry) return void this.#stream?.reconnect();
     if (ask) return void (this.leads && this.#channel.postMessage({ state: this.#state }));
     // A leader that has just lost its lock may still be heard; what it says is true all the same.
     if (this.leads) return;
     this.#watch();
     if (cursor) this.#cursor = cursor;
+    if (said || type) this.#hooks.onWire?.(said ?? { type, data, id });
     if (type) this.#hooks.onEvent(type, data);
-    if (reset) this.#hooks.onReset();
+    // Whatever the leader heard before we listened is made good by a look.
+    if (reset || !this.#met) this.#hooks.onReset();
+    this.#met = true;
     if (state) this.#hooks.onState(state);
   }
 

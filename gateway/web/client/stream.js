@@ -28,7 +28,8 @@ export class Stream {
   /**
    * @param {{connect: (path: string) => EventSource, prepare: () => Promise<unknown>,
    *   types: string[], timing: typeof import("./timing.js").TIMING}} how
-   * @param {{onEvent: Function, onReset: Function, onState: Function, onPing?: Function}} hooks
+   * @param {{onEvent: Function, onReset: Function, onState: Function, onPing?: Function,
+   *   onWire?: Function}} hooks
    */
   constructor({ connect, prepare, types, timing }, hooks) {
     this.#connect = connect;
@@ -37,9 +38,9 @@ export class Stream {
     this.#timing = timing;
     const listen = (type, handle) =>
       globalThis.addEventListener?.(type, handle, { signal: this.#listening.signal });
-    listen("online", () => this.#reconnect());
+    listen("online", () => this.reconnect());
     listen("offline", () => this.#lost());
-    listen("pageshow", (event) => event.persisted && this.#reconnect());
+    listen("pageshow", (event) => event.persisted && this.reconnect());
     listen("pagehide", () => this.#close());
   }
 
@@ -57,7 +58,8 @@ export class Stream {
     this.#close();
   }
 
-  #reconnect() {
+  /** Comes back at once, whatever the pause. */
+  reconnect() {
     if (!this.#running) return;
     this.#tries = 0;
     this.#close();
@@ -86,14 +88,18 @@ export class Stream {
       source.addEventListener(type, (event) => {
         if (source !== this.#source) return;
         this.#heard();
-        if (event.lastEventId) this.#cursor = event.lastEventId;
-        handle(event.data ? JSON.parse(event.data) : {});
+        // An event without an id repeats the last one's.
+        const id = event.lastEventId && event.lastEventId !== this.#cursor && event.lastEventId;
+        if (id) this.#cursor = id;
+        const data = event.data ? JSON.parse(event.data) : {};
+        this.#hooks.onWire?.({ type, data, id: id || null });
+        handle(data, id || null);
       });
     listen("sync", (data) => this.#synced(data));
     listen("ping", () => this.#hooks.onPing?.());
     listen("bye", (data) => this.#bye(data));
     for (const type of this.#types) {
-      listen(type, (data) => this.#hooks.onEvent(type, data, this.#cursor));
+      listen(type, (data, id) => this.#hooks.onEvent(type, data, this.#cursor, id));
     }
     source.onerror = () => source === this.#source && this.#lost();
   }

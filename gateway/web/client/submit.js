@@ -26,7 +26,7 @@ export function newKey() {
 }
 
 /** Gives the job; throws the `Problem` that refuses it, or the last network error. */
-export async function submit(session, body, key, timing, signal) {
+export async function submit(session, body, key, timing, { signal, onWait } = {}) {
   for (let tries = 1; ; tries++) {
     try {
       return await session.call("POST", "/v1/jobs", { body, headers: { "Idempotency-Key": key } });
@@ -34,10 +34,9 @@ export async function submit(session, body, key, timing, signal) {
       const unanswered = !(error instanceof Problem);
       const passing = unanswered || (error.status === 503 && error.code !== "queue_full");
       if (!passing || tries >= timing.submitTries || signal?.aborted) throw error;
-      await pause(
-        error.retryAfterMs ?? backoff(tries, timing.submitMs, timing.submitMsMax),
-        signal,
-      );
+      const pause_ms = error.retryAfterMs ?? backoff(tries, timing.submitMs, timing.submitMsMax);
+      onWait?.(pause_ms);
+      await pause(pause_ms, signal);
     }
   }
 }
