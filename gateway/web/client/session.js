@@ -1,8 +1,8 @@
 // Speaks HTTP to the gateway as one session.
 //
-// In a page the session is a cookie that scripts can't read, so the way to know whether there is one
-// is to ask for something and see a 401; a program keeps the token and sends it as a header. Only a
-// 401 makes a new session: an outage must not lose one. A token that was given is never replaced.
+// In a page the session is a cookie that scripts can't read, so a page asks for one that keeps what
+// there is; a program keeps the token, sends it as a header, and sees a 401 where it opens nothing any
+// more. An outage must not lose a session, and a token that was given is never replaced.
 
 /** A refusal in the gateway's own words (RFC 9457). */
 export class Problem extends Error {
@@ -68,14 +68,14 @@ export class Session {
   }
 
   async #open() {
+    if (this.isCookie) return this.#once("POST", "/v1/sessions", { body: { keep: true } });
     try {
       return await this.#once("GET", "/v1/jobs?limit=1");
     } catch (error) {
       if (error.status !== 401 || this.#given) throw error;
     }
     this.#token = null;
-    const { token } = await this.#once("POST", "/v1/sessions", { body: {} });
-    if (!this.isCookie) this.#token = token;
+    this.#token = (await this.#once("POST", "/v1/sessions", { body: {} })).token;
   }
 
   async #once(method, path, { body, headers } = {}) {
