@@ -134,13 +134,16 @@ export class Brush {
     const context = this.#context;
     context.globalCompositeOperation = erases ? "destination-out" : "source-over";
     context.strokeStyle = this.#color;
+    context.fillStyle = this.#color;
     context.lineWidth = size;
     context.lineCap = "round";
     context.lineJoin = "round";
     context.beginPath();
-    context.moveTo(...points[0]);
-    // A line of no length is a dot.
-    for (const point of points.length > 1 ? points.slice(1) : points) context.lineTo(...point);
+    if (points.length === 1) {
+      context.arc(...points[0], size / 2, 0, 2 * Math.PI);
+      return context.fill();
+    }
+    for (const point of points) context.lineTo(...point);
     context.stroke();
   }
 }

@@ -38,7 +38,10 @@ export class OrderForm {
     const form = this.#form;
     if (/Mac|iP(hone|ad)/.test(navigator.platform)) setText(find("meta-key"), "⌘");
     this.#restore();
-    this.fields = new Fields(form, () => this.#keep());
+    this.fields = new Fields(form, ({ mask }) => {
+      this.source.canMask = mask === true;
+      this.#keep();
+    });
     this.source = new Source(call, {
       onSize: (width, height) => this.fields.setRatioOf(width, height),
       onChange: () => {

@@ -20,6 +20,7 @@ export class Source {
   #mask = null;
   #editor = null;
   #turn = 0;
+  #canMask = true;
   isBusy = false;
 
   /** Hooks: onSize(width, height) of a new picture, onChange(), onFault(text). */
@@ -62,7 +63,13 @@ export class Source {
   get input() {
     if (!this.#image) return {};
     const input = { image: this.#image.name, strength: Number(find("strength").value) / 100 };
-    return this.#mask ? { ...input, mask: this.#mask.name } : input;
+    return this.#mask && this.#canMask ? { ...input, mask: this.#mask.name } : input;
+  }
+
+  /** Whether the model draws a part of a picture anew. */
+  set canMask(can) {
+    this.#canMask = can;
+    this.#show();
   }
 
   /** What a reload needs. */
@@ -152,21 +159,22 @@ export class Source {
   #show() {
     const image = this.#image;
     find("source").toggleAttribute("data-full", Boolean(image));
-    find("source-picked").hidden = !image;
+    for (const id of ["strength-row", "source-remove"]) find(id).hidden = !image;
+    find("source-mask").hidden = !image?.url || !this.#canMask;
     setBusy(find("source-choose"), this.isBusy);
-    setText(find("source-choose"), this.isBusy ? "Sending…" : image ? "Another picture" : "Choose a picture");
-    setText(find("source-mask"), this.#mask ? "Change the mask" : "Paint a mask");
+    const choose = image ? "Replace" : "Choose a picture";
+    setText(find("source-choose"), this.isBusy ? "Sending…" : choose);
+    setText(find("source-mask"), this.#mask ? "Change mask" : "Paint a mask");
     const view = find("source-view");
     view.replaceChildren();
     if (!image) return;
     setRatio(view, image.width, image.height);
-    find("source-mask").hidden = !image.url;
     if (!image.url) return void view.append(el("span", { class: "paper-gone" }, "From elsewhere"));
     const picture = el("img", { src: image.url, alt: "The picture to start from" });
     // It has expired, or was another session's.
     picture.addEventListener("error", () => image === this.#image && this.clear());
     view.append(picture);
-    if (!this.#mask?.url) return;
+    if (!this.#mask?.url || !this.#canMask) return;
     const veil = el("span", { class: "mask-veil", role: "img", "aria-label": "The mask" });
     veil.style.setProperty("--mask", `url("${new URL(this.#mask.url, location.href).href}")`);
     view.append(veil);
