@@ -22,7 +22,7 @@ use socket2::{SockRef, TcpKeepalive};
 
 use crate::http::health::Readiness;
 use crate::http::openapi::Api;
-use crate::http::{self, Context, access, auth};
+use crate::http::{self, Context, access, auth, intake};
 use crate::live::{Live, LiveOptions};
 
 /// Longest wait for a request's head.
@@ -145,6 +145,7 @@ impl App {
             readiness: self.readiness,
             openapi: Api::document(),
             tokens: auth::Tokens::default(),
+            intake: intake::Intake::default(),
         };
         let server = HttpServer::new(move || {
             actix_web::App::new()

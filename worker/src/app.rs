@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use framewire_shared::domain::{Cell, Pool, RetryPolicy, WorkerId};
 use framewire_shared::service::failpoint;
-use framewire_shared::service::settings::Settings;
+use framewire_shared::service::settings::{InputSettings, Settings};
 use framewire_shared::service::shutdown::Shutdown;
 use framewire_shared::store::Store;
 use framewire_shared::store::blobs::Blobs;
@@ -22,9 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lease_keeper::{LeaseKeeper, StopReason};
 use crate::provider::configured;
+use crate::provider::fetch::FetchOptions;
 use crate::pump::Pump;
 use crate::routes::Routes;
 use crate::runner::Runner;
+use crate::source::Sources;
 use crate::upkeep::heart::Heart;
 use crate::upkeep::janitor::Janitor;
 use crate::upkeep::prober::Prober;
@@ -66,10 +68,14 @@ impl App {
             fit = wait_until_fit(&store, Cell::FIRST) => fit?,
         }
         let slots = settings.worker.slots.get();
+        let InputSettings { allow_http, allow_private } = settings.inputs;
+        let fetch = FetchOptions { allow_http, allow_private };
+        let sources = Sources::new(blobs.clone(), fetch).context("fetch pictures to start from")?;
         let keeper = LeaseKeeper::new(store.clone(), settings.queue.renew);
         let runner = Arc::new(Runner {
             store: store.clone(),
             blobs: blobs.clone(),
+            sources,
             keeper: keeper.clone(),
             retry: RetryPolicy {
                 attempts: settings.queue.attempts.get(),
@@ -81,7 +87,11 @@ impl App {
         let free = Arc::new(Semaphore::new(slots as usize));
         let prober = Prober { routes: routes.clone() };
         let options = settings.queue_options();
-        let janitor = Janitor { blobs, age: options.retention + 2 * options.attempt_max };
+        let janitor = Janitor {
+            blobs,
+            store: store.clone(),
+            age: options.retention + 2 * options.attempt_max,
+        };
 
         // Beside the jobs. The lease keeper outlives the rest: it serves until the last hand-back.
         let mut upkeep = JoinSet::new();

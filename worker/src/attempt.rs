@@ -114,13 +114,18 @@ impl<'a> Attempt<'a> {
         claimed: &Claimed,
         pass: &mut Pass,
     ) -> Result<Produced, Interrupted> {
+        let source = self.runner.sources.of(&self.lease().job, &self.input);
+        // Fetching may take a while, and a stop does not wait for it.
+        let source = self.held.stopped().run_until_cancelled(source).await;
+        let source = source.ok_or(Interrupted::Stopped)??;
+        self.began_at = Instant::now();
         self.must(|| self.runner.store.advance(self.lease(), State::Generating)).await?;
         let (sender, updates) = mpsc::channel(UPDATES_MAX);
         let Lease { job, fence } = self.lease();
         let call = Call {
             id: format!("{job}-{fence}"),
             input: self.input.clone(),
-            source: None,
+            source,
             attempt: claimed.attempt,
             checkpoint: claimed.checkpoint.clone(),
             stop: self.held.stopped().clone(),

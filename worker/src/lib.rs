@@ -11,6 +11,8 @@ pub mod guard;
 pub mod routes;
 // Runs one attempt and settles it exactly once.
 pub mod runner;
+// What a job starts from, as a provider takes it.
+pub mod source;
 // The call and its frames, between claim and settlement.
 mod attempt;
 // Renews the leases of what runs, and carries bad news to the runners.

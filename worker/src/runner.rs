@@ -18,6 +18,7 @@ use framewire_shared::store::{Store, StoreError};
 use crate::attempt::{Attempt, Interrupted, Produced};
 use crate::lease_keeper::{KeptLease, LeaseKeeper, StopReason};
 use crate::routes::Pass;
+use crate::source::Sources;
 
 /// Pause between tries to settle while Redis is away.
 const SETTLE_PAUSE: Duration = Duration::from_millis(300);
@@ -45,6 +46,8 @@ pub struct Runner {
     pub store: Store,
     /// Where bytes go.
     pub blobs: Blobs,
+    /// What jobs start from.
+    pub sources: Sources,
     /// Keeps the leases.
     pub keeper: Arc<LeaseKeeper>,
     /// When a failed attempt is tried again.

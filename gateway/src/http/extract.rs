@@ -93,7 +93,8 @@ async fn collect(mut payload: Payload, bytes_max: usize) -> Result<BytesMut, Pro
     Ok(bytes)
 }
 
-fn too_large(bytes_max: usize) -> Problem {
+/// Refuses a body that is too large.
+pub fn too_large(bytes_max: usize) -> Problem {
     let detail = format!("The body is larger than the {bytes_max} bytes that are accepted.");
     Problem::new(Code::PayloadTooLarge, detail)
 }

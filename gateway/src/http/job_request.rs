@@ -3,18 +3,23 @@
 //! Comes in: bytes, through `extract::parse`, which asks this type what would be right where
 //! something is wrong. Goes out: a request of which every member can be stored and drawn.
 
+use actix_web::HttpRequest;
+use actix_web::web::{BytesMut, Payload};
 use framewire_shared::domain::input::SIDE_DEFAULT_PX;
-use framewire_shared::domain::{FrameInput, InputFault, Priority};
+use framewire_shared::domain::picture::DATA_URI_BYTES_MAX;
+use framewire_shared::domain::{FrameInput, InputFault, InputPicture, Place, Priority};
 use framewire_shared::service::models::ModelSettings;
 use framewire_shared::service::settings::Settings;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::extract::{self, Body};
 use super::openapi::mirror;
+use super::problem::Problem;
 
 /// Longest wait for a start that can be asked for, in seconds.
 const START_WITHIN_S: std::ops::RangeInclusive<u64> = 1..=86_400;
@@ -47,6 +52,44 @@ pub struct JobRequest {
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,
+    /// Whether a side was named beside an image; the image's own size counts otherwise
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub sized: bool,
+}
+
+/// Reads the body: `gateway.body_bytes_max`, and besides as much as data URIs may have.
+pub async fn bytes(
+    request: &HttpRequest,
+    payload: Payload,
+    settings: &Settings,
+) -> Result<BytesMut, Problem> {
+    let plain_max = settings.gateway.body_bytes_max;
+    let bytes = extract::bytes(request, payload, plain_max + 2 * DATA_URI_BYTES_MAX).await?;
+    if bytes.len() > plain_max + data_uri_bytes(&bytes) {
+        return Err(extract::too_large(plain_max));
+    }
+    extract::refuse_other_types(request)?;
+    Ok(bytes)
+}
+
+/// Tells how many bytes of a body are data URIs in the places that may have one.
+fn data_uri_bytes(body: &[u8]) -> usize {
+    #[derive(Default, Deserialize)]
+    struct Pictures<'a> {
+        #[serde(borrow, default)]
+        image: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        mask: Option<&'a RawValue>,
+    }
+    #[derive(Default, Deserialize)]
+    struct Request<'a> {
+        #[serde(borrow)]
+        input: Pictures<'a>,
+    }
+    let Request { input } = serde_json::from_slice(body).unwrap_or_default();
+    let texts = [input.image, input.mask].into_iter().flatten().map(RawValue::get);
+    texts.filter(|text| text.starts_with("\"data:")).map(str::len).sum()
 }
 
 impl JobRequest {
@@ -108,6 +151,11 @@ impl Body for JobRequest {
             "/input/steps" => "a whole number from 1 to 50",
             "/input/seed" => "a whole number from 0 to 9007199254740991",
             "/input/n" => "a whole number from 1 to 4",
+            "/input/image" | "/input/mask" => {
+                "a file id of POST /v1/files, the URL of a frame of yours, an https:// URL or a \
+                 data:image/…;base64 URI"
+            }
+            "/input/strength" => "a number over 0, at most 1",
             "/input/output_format" => "png, webp or jpeg",
             "/input/step_ms" => "a whole number from 0 to 5000",
             "/input/fault" => "temporary, permanent, rate_limit, auth, hang, garbage or slow_body",
@@ -129,6 +177,9 @@ impl Body for JobRequest {
     /// Gives a request without a size the one that its model draws by default, before anything is
     /// stored or compared.
     fn complete(&mut self, body: &[u8], settings: &Settings) {
+        if self.input.image.is_some() {
+            self.sized = names_a_size(body);
+        }
         let size = self.resolve(settings).and_then(|(_, model)| model.abilities.size_default());
         let Some(size) = size.filter(|size| *size != (SIDE_DEFAULT_PX, SIDE_DEFAULT_PX)) else {
             return;
@@ -149,6 +200,14 @@ impl Body for JobRequest {
             let names = settings.models.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             let fault = if self.model.is_some() { "is not known here" } else { "is missing" };
             faults.push(InputFault::new("#/model", format!("{fault}; the models are: {names}")));
+        }
+        for place in Place::ALL {
+            if let Some(InputPicture::Address(address)) = self.input.picture(place)
+                && !address.starts_with("https://")
+                && !settings.inputs.allow_http
+            {
+                faults.push(InputFault::new(place.pointer(), "must begin with https://"));
+            }
         }
         if self.input.fault.is_some() && !settings.builtin.faults {
             let detail = "is for tests; it needs builtin.faults = true in the settings";

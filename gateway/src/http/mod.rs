@@ -19,12 +19,22 @@ pub mod job_json;
 pub mod models;
 /// `POST /v1/sessions`
 pub mod sessions;
+/// Pictures that users bring, decoded and stored.
+pub mod intake;
+/// The one file of a form.
+pub mod upload;
+/// `POST /v1/files`
+pub mod files;
 /// The body of `POST /v1/jobs`.
 pub mod job_request;
+/// What a job starts from.
+pub mod pictures;
 /// `POST /v1/jobs`
 pub mod submit;
 /// Jobs by name: read, wait for, list, cancel, retry, delete.
 pub mod jobs;
+/// A picture's bytes as an answer.
+pub mod blob;
 /// The frames' bytes.
 pub mod artifacts;
 /// Liveness and readiness.
@@ -74,6 +84,8 @@ pub struct Context {
     pub openapi: web::Bytes,
     /// Tokens verified a moment ago.
     pub tokens: auth::Tokens,
+    /// What may be uploaded at the same time.
+    pub intake: intake::Intake,
 }
 
 impl Context {
@@ -114,6 +126,8 @@ routes! {
     "/v1/jobs/{id}/retry" { POST jobs::retry }
     "/v1/jobs/{id}/events" { STREAM events::job_events }
     "/v1/events" { STREAM events::session_events }
+    "/v1/files" { POST files::create }
+    "/v1/files/{id}" { GET files::serve, DELETE files::delete }
     "/v1/artifacts/{id}" { GET artifacts::serve }
     "/v1/fallback.webp" { GET assets::fallback }
     "/healthz" { GET health::alive }

@@ -22,7 +22,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::{Code, Document};
 use super::{
-    Context, artifacts, assets, auth, events, health, job_json, job_request, jobs, models,
+    Context, artifacts, assets, auth, events, files, health, job_json, job_request, jobs, models,
     sessions, submit,
 };
 
@@ -39,6 +39,7 @@ use super::{
     paths(
         models::list, sessions::create, submit::submit, jobs::list, jobs::show, jobs::cancel, jobs::retry,
         jobs::delete,
+        files::create, files::serve, files::delete,
         events::session_events, events::job_events, artifacts::serve, assets::fallback, health::alive, health::ready,
         describe, assets::index, assets::studio, assets::client, assets::root,
     ),
@@ -57,6 +58,7 @@ use super::{
             `Started`, `PreviewReady`, `FrameReady`, `Completed`, `Failed` and `Cancelled` are the \
             `data` of durable events (with an `id`), `ProgressMade` and `Position` of ephemeral \
             ones, `Sync`, `Ping` and `Bye` of the stream's own."),
+        (name = "files", description = "Pictures to start from, and masks"),
         (name = "frames", description = "The pictures"),
         (name = "service", description = "For operators and load balancers"),
         (name = "studio", description = "The page that shows it all"),

@@ -23,9 +23,9 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::auth::Session;
 use super::extract;
 use super::job_json::{At, JobView, Urls};
-use super::job_request::{JobRequest, model_of_refused};
+use super::job_request::{self, JobRequest, model_of_refused};
 use super::problem::{Code, Problem, full};
-use super::{Context, jobs};
+use super::{Context, jobs, pictures};
 
 /// Characters of an Idempotency-Key.
 const KEY_CHARS: std::ops::RangeInclusive<usize> = 1..=128;
@@ -69,14 +69,14 @@ pub async fn submit(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let bytes = extract::json_bytes(&request, payload, &context.settings).await?;
+    let bytes = job_request::bytes(&request, payload, &context.settings).await?;
     let mut body: JobRequest = match extract::parse(&bytes, &context.settings) {
         Ok(body) => body,
         Err(problem) => return Err(with_fallback(problem, &context, &session, &bytes).await),
     };
-    let (model, settings) = body
-        .resolve(&context.settings)
-        .unwrap_or_else(|| unreachable!("a checked request names a model"));
+    let shared = context.settings.clone();
+    let (model, settings) =
+        body.resolve(&shared).unwrap_or_else(|| unreachable!("a checked request names a model"));
     let key = idempotency_key(&request)?;
     if context.settings.when_closed(&settings.pool) == WhenClosed::Refuse
         && let Some(wait) = context.store.closed(session.id.cell(), &settings.pool).await?
@@ -85,8 +85,12 @@ pub async fn submit(
     }
     let digest = key.map(|_| body.digest()).unwrap_or_default();
     body.input.seed.get_or_insert_with(|| rand::random::<u32>().into());
-    let (input, metadata) = (json_text(&body.input), json_text(&body.metadata));
     let id = JobId::new(session.id.cell(), uuid::Uuid::now_v7());
+    let placed = match pictures::place(&context, &session, &id, &mut body).await {
+        Ok(placed) => placed,
+        Err(problem) => return Err(with_fallback(problem, &context, &session, &bytes).await),
+    };
+    let (input, metadata) = (json_text(&body.input), json_text(&body.metadata));
     failpoint::hit("submit_before");
     let answer = context
         .store
@@ -104,6 +108,9 @@ pub async fn submit(
         })
         .await?;
     failpoint::hit("submit_after");
+    if !matches!(answer, Submitted::Accepted { .. }) {
+        placed.undo(&context, &session).await;
+    }
     let wait = wish_to_wait(&request);
     match answer {
         Submitted::Accepted { created_at, ahead, wait_ms, fallback } if wait.is_none() => {

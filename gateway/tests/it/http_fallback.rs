@@ -189,7 +189,8 @@ async fn a_deleted_job_is_gone_with_its_frames_and_stands_in_for_none() {
     for path in [&path, &url] {
         assert_eq!(user.ask(Method::GET, path).send().await.unwrap().status(), 404, "{path}");
     }
-    let frame = url.rsplit('/').next().unwrap().parse().unwrap();
+    let frame: framewire_shared::domain::ArtifactId =
+        url.rsplit('/').next().unwrap().parse().unwrap();
     assert_eq!(gateway.blobs.size(&frame).await.unwrap(), None);
     assert_eq!(user.get(&unfinished, 200).await["fallback"], shipped());
     let listed = user.get("/v1/jobs", 200).await;

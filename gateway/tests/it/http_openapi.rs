@@ -7,7 +7,7 @@ use framewire_gateway::http::openapi::Api;
 use framewire_shared::domain::input::{Fault, OutputFormat};
 use framewire_shared::domain::{
     Artifact, ErrorCode, Fallback, FallbackKind, FrameInput, InputFault, MediaType, Preview,
-    Priority, Progress, State, Timings,
+    Priority, Progress, State, Strength, Timings,
 };
 use reqwest::Method;
 use serde::Serialize;
@@ -131,6 +131,9 @@ fn the_mirrors_show_what_the_domain_writes() {
         step_ms: Some(1),
         fault: Some(Fault::Hang),
         fault_attempts: Some(1),
+        image: Some("https://a.example/x.png".parse().unwrap()),
+        mask: Some("https://a.example/y.png".parse().unwrap()),
+        strength: Some(Strength::default()),
         ..FrameInput::new("x")
     };
     let progress =

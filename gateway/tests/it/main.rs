@@ -13,6 +13,10 @@ mod http_jobs;
 mod http_fallback;
 /// Who may see what.
 mod http_sessions;
+/// Uploads.
+mod http_files;
+/// Jobs that start from a picture.
+mod http_inputs;
 /// The frames' bytes.
 mod http_artifacts;
 /// Paths, methods, bodies and headers as strangers send them.

@@ -33,7 +33,7 @@ pub(crate) struct Gateway {
     pub(crate) shutdown: Shutdown,
     pub(crate) running: JoinHandle<Result<(), AppError>>,
     pub(crate) http: Client,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Gateway {
@@ -59,7 +59,12 @@ impl Gateway {
         let shutdown = Shutdown::new();
         let running = tokio::spawn(app.run_until(shutdown.clone()));
         let http = Client::builder().pool_max_idle_per_host(64).build().unwrap();
-        Self { url, redis, store, blobs, shutdown, running, http, _folder: folder }
+        Self { url, redis, store, blobs, shutdown, running, http, folder }
+    }
+
+    /// Tells where the blobs are.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     /// Asks without a session.

@@ -7,6 +7,8 @@
 //! draws a picture all the same. Encodings are not listed either: what a provider can't encode is
 //! converted by the worker.
 
+use std::cmp::Ordering::Equal;
+
 use serde::{Deserialize, Serialize};
 
 use super::input::{FRAMES, FrameInput, InputFault, SIDE_DEFAULT_PX, SIDE_PX, SIDE_STEP_PX};
@@ -145,6 +147,40 @@ impl Abilities {
             .find(|&(width, height)| self.sizes.faults(width, height).is_empty())
     }
 
+    /// Gives the size that is nearest to a picture's in shape, then in pixels; `None` if it draws no
+    /// size at all.
+    pub fn size_near(&self, (width, height): (u32, u32)) -> Option<(u32, u32)> {
+        let (width, height) = (width.max(1), height.max(1));
+        match &self.sizes {
+            Sizes::Only(sizes) => {
+                let shape = |(w, h): (u32, u32)| f64::from(w) / f64::from(h);
+                let pixels = |(w, h): (u32, u32)| f64::from(w) * f64::from(h);
+                let off = |one: f64, other: f64| (one / other).ln().abs();
+                let asked = (width, height);
+                let far = |size: &(u32, u32)| {
+                    (off(shape(*size), shape(asked)), off(pixels(*size), pixels(asked)))
+                };
+                let sizes = sizes.iter().filter(|(w, h)| *w > 0 && *h > 0).copied();
+                sizes.min_by(|one, other| far(one).partial_cmp(&far(other)).unwrap_or(Equal))
+            }
+            &Sizes::Multiples { of, max, ratio_max } => {
+                let step = of / divisor(of, SIDE_STEP_PX) * SIDE_STEP_PX;
+                let most = max.min(*SIDE_PX.end()) / step * step;
+                let least = SIDE_PX.start().div_ceil(step) * step;
+                let shrink = (f64::from(most) / f64::from(width.max(height))).min(1.0);
+                let snap = |side: u32| {
+                    let cells = (f64::from(side) * shrink / f64::from(step)).round() as u32;
+                    (cells * step).max(least).min(most)
+                };
+                let (wide, high) = (snap(width), snap(height));
+                // The longer side gives way, down to a whole number of steps.
+                let bound =
+                    |side: u32, other: u32| side.min(other.saturating_mul(ratio_max) / step * step);
+                Some((bound(wide, high), bound(high, wide))).filter(|_| least <= most)
+            }
+        }
+    }
+
     /// Lists what the model can't do of an input; empty means that it can draw it.
     pub fn faults(&self, input: &FrameInput) -> Vec<InputFault> {
         let mut faults = self.sizes.faults(input.width, input.height);
@@ -155,6 +191,9 @@ impl Abilities {
         if !self.negative_prompt && !input.negative_prompt.trim().is_empty() {
             let detail = "means nothing to this model; say in the prompt what you want instead";
             faults.push(InputFault::new("#/input/negative_prompt", detail));
+        }
+        if input.image.is_some() {
+            faults.extend(self.source_faults(input.mask.is_some()));
         }
         faults
     }
@@ -247,6 +286,26 @@ mod tests {
         assert_eq!(Abilities::default().size_default(), Some((512, 512)));
         let none = Abilities::of_request("", vec![(64, 64)], 8).and(&gpt);
         assert_eq!(none.size_default(), None);
+    }
+
+    #[test]
+    fn the_size_near_a_pictures_is_one_that_the_model_draws_and_keeps_its_shape() {
+        let any = Abilities::default();
+        assert_eq!(any.size_near((512, 384)), Some((512, 384)));
+        assert_eq!(any.size_near((500, 333)), Some((504, 336)));
+        assert_eq!(any.size_near((4032, 3024)), Some((2048, 1536)));
+        assert_eq!(any.size_near((16, 4000)), Some((64, 2048)));
+        assert_eq!(any.size_near((1, 1)), Some((64, 64)));
+        let gpt_1 = Abilities::openai("gpt-image-1");
+        assert_eq!(gpt_1.size_near((3000, 2000)), Some((1536, 1024)));
+        assert_eq!(gpt_1.size_near((700, 900)), Some((1024, 1536)));
+        assert_eq!(gpt_1.size_near((64, 64)), Some((1024, 1024)));
+        let dall_e = Abilities::openai("dall-e-2");
+        assert_eq!(dall_e.size_near((300, 290)), Some((256, 256)));
+        let gpt_2 = Abilities::openai("gpt-image-2");
+        let drawn = gpt_2.size_near((4000, 500)).unwrap();
+        assert!(gpt_2.sizes.faults(drawn.0, drawn.1).is_empty(), "{drawn:?}");
+        assert_eq!(Abilities::of_request("", vec![(0, 0)], 8).size_near((8, 8)), None);
     }
 
     fn pointers(abilities: &Abilities, change: impl FnOnce(&mut FrameInput)) -> Vec<String> {

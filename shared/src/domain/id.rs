@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
@@ -139,6 +140,19 @@ cell_id!(
     /// Names one end user's context. Not a secret: the secret is the session's token.
     SessionId, "ses", "a session id like ses_c0_<32 hex digits>"
 );
+cell_id!(
+    /// Names one uploaded file, in the cell of its session.
+    FileId, "file", "a file id like file_c0_<32 hex digits>"
+);
+
+impl JobId {
+    /// Tells when the id was made, as time since 1970; `None` if it is not of version 7.
+    pub fn made_at(&self) -> Option<Duration> {
+        let (_, digits) = self.text.rsplit_once('_')?;
+        let (seconds, nanos) = Uuid::parse_str(digits).ok()?.get_timestamp()?.to_unix();
+        Some(Duration::new(seconds, nanos))
+    }
+}
 
 /// Tells whether `text` may name a pool, a tenant or a worker.
 fn is_name(text: &str) -> bool {

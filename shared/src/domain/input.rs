@@ -9,6 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::artifact::MediaType;
+use super::picture::{InputPicture, Place, Strength};
 
 /// Longest prompt; longer ones are cut silently by most providers, so we refuse instead.
 pub const PROMPT_CHARS_MAX: usize = 4_000;
@@ -51,6 +52,15 @@ pub struct FrameInput {
     /// Number of frames; frame `i` uses `seed + i`.
     #[serde(default = "frames_default")]
     pub n: u32,
+    /// What to start from instead of noise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<InputPicture>,
+    /// White where the start picture shall be drawn anew; everywhere when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<InputPicture>,
+    /// How much of the start picture may change; the gateway fills it in beside an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strength: Option<Strength>,
     /// Encoding of the frames.
     #[serde(default)]
     pub output_format: OutputFormat,
@@ -146,6 +156,9 @@ impl FrameInput {
             steps: steps_default(),
             seed: None,
             n: frames_default(),
+            image: None,
+            mask: None,
+            strength: None,
             output_format: OutputFormat::default(),
             step_ms: None,
             fault: None,
@@ -173,10 +186,33 @@ impl FrameInput {
         if let Some(step_ms) = self.step_ms {
             check_range(&mut faults, "#/input/step_ms", step_ms, 0, STEP_MS_MAX);
         }
+        self.check_pictures(&mut faults);
         if self.fault_attempts.is_some() && self.fault.is_none() {
             faults.push(InputFault::new("#/input/fault_attempts", "needs `fault` beside it"));
         }
         faults
+    }
+
+    /// Gives the picture in a place.
+    pub fn picture(&self, place: Place) -> Option<&InputPicture> {
+        match place {
+            Place::Image => self.image.as_ref(),
+            Place::Mask => self.mask.as_ref(),
+        }
+    }
+
+    fn check_pictures(&self, faults: &mut Vec<InputFault>) {
+        for place in Place::ALL {
+            faults.extend(self.picture(place).and_then(|picture| picture.check(place)));
+        }
+        faults.extend(self.strength.and_then(Strength::check));
+        if self.image.is_none() {
+            let beside = [("mask", self.mask.is_some()), ("strength", self.strength.is_some())];
+            for (name, _) in beside.into_iter().filter(|(_, is_there)| *is_there) {
+                let pointer = format!("#/input/{name}");
+                faults.push(InputFault::new(pointer, "needs `image` beside it"));
+            }
+        }
     }
 }
 
@@ -236,11 +272,41 @@ mod tests {
             input.n = 0;
             input.seed = Some(SEED_MAX + 1);
             input.step_ms = Some(5_001);
+            input.strength = Strength::new(1.5);
+            input.image = Some("https:///x".parse().unwrap());
             input.fault_attempts = Some(1);
         });
-        let names =
-            ["prompt", "width", "height", "steps", "n", "seed", "step_ms", "fault_attempts"];
+        let names = [
+            "prompt",
+            "width",
+            "height",
+            "steps",
+            "n",
+            "seed",
+            "step_ms",
+            "image",
+            "strength",
+            "fault_attempts",
+        ];
         assert_eq!(faults, names.map(|name| format!("#/input/{name}")));
+    }
+
+    #[test]
+    fn a_mask_and_a_strength_need_an_image() {
+        let picture = || Some("https://a.example/x.png".parse().unwrap());
+        let alone = pointers(|input| {
+            input.mask = picture();
+            input.strength = Strength::new(0.5);
+        });
+        assert_eq!(alone, ["#/input/mask", "#/input/strength"]);
+        let beside = |share| {
+            pointers(|input| {
+                (input.image, input.mask) = (picture(), picture());
+                input.strength = Strength::new(share);
+            })
+        };
+        assert!(beside(1.0).is_empty() && beside(0.001).is_empty());
+        assert_eq!((beside(0.0), beside(-0.5)), (beside(1.01), vec!["#/input/strength".into()]));
     }
 
     #[test]

@@ -9,6 +9,8 @@
 pub mod id;
 // The three classes inside a pool.
 pub mod priority;
+// Pictures that a frame starts from, as a request names them.
+pub mod picture;
 // What a frame is asked to be, with every bound by name.
 pub mod input;
 // What a provider's model can do of that.
@@ -37,8 +39,9 @@ pub use event::{Cursor, Event, EventKind};
 pub use failure::{ErrorCode, Failure, FailureKind, Origin, Resend};
 pub use fallback::{Fallback, FallbackKind};
 pub use guard::{GuardOptions, GuardState};
-pub use id::{Cell, IdError, JobId, Pool, SessionId, Tenant, WorkerId};
+pub use id::{Cell, FileId, IdError, JobId, Pool, SessionId, Tenant, WorkerId};
 pub use input::{Fault, FrameInput, InputFault, OutputFormat};
 pub use job::{Job, Progress, State, Timings, Verb};
 pub use lease::Fence;
+pub use picture::{InputPicture, Place, Strength};
 pub use priority::Priority;

@@ -8,6 +8,8 @@ pub mod providers;
 pub mod models;
 // Who answers for a session.
 pub mod tenants;
+// Pictures that strangers have made.
+pub mod picture;
 // Logs.
 pub mod telemetry;
 // Stopping in two stages.

@@ -66,6 +66,8 @@ pub struct Settings {
     pub replicate: Option<Box<ProviderSettings>>,
     /// The same of fal.
     pub fal: Option<Box<ProviderSettings>>,
+    /// Pictures that requests give as addresses.
+    pub inputs: InputSettings,
     /// What holds for the breakers of all providers.
     pub breaker: BreakerSettings,
     /// What users may name as `model`, and where it runs.
@@ -260,6 +262,16 @@ pub enum WhenClosed {
     Wait,
     /// 503, and when to come again.
     Refuse,
+}
+
+/// `[inputs]`
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InputSettings {
+    /// Whether a picture to start from may be fetched without TLS.
+    pub allow_http: bool,
+    /// Whether it may be fetched from private, loopback and link-local addresses.
+    pub allow_private: bool,
 }
 
 /// `[breaker]`

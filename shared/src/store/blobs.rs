@@ -1,10 +1,13 @@
-//! The artifacts' bytes, by name.
+//! The artifacts' bytes, by name; and those of the pictures that users have brought (`inputs`).
 //!
 //! Comes in: checked pictures from workers. Goes out: ranges of bytes to the gateway. A blob's path
 //! is its artifact's name under a folder of its job, so one job's blobs are found and removed
 //! together; the name carries the fence, so two attempts never write the same blob. Blobs are
 //! written before the event that refers to them, and removed by age after the job's retention, or
 //! with the job when its owner deletes it.
+
+// Uploaded files, and the pictures that a job starts from.
+pub mod inputs;
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
@@ -30,8 +33,20 @@ impl From<object_store::Error> for StoreError {
     }
 }
 
-fn path(id: &ArtifactId) -> Path {
-    Path::from_iter([id.job.as_str(), &id.to_string()])
+/// Something that has a blob.
+pub trait BlobName: Sync {
+    /// Gives the parts of its path: folders, then the file.
+    fn path(&self) -> Vec<String>;
+}
+
+impl BlobName for ArtifactId {
+    fn path(&self) -> Vec<String> {
+        vec![self.job.to_string(), self.to_string()]
+    }
+}
+
+fn path(name: &impl BlobName) -> Path {
+    Path::from_iter(name.path())
 }
 
 impl Blobs {
@@ -51,13 +66,13 @@ impl Blobs {
     }
 
     /// Writes a blob, whole or not at all. The same name written twice has the same bytes.
-    pub async fn put(&self, id: &ArtifactId, bytes: Bytes) -> Result<(), StoreError> {
+    pub async fn put(&self, id: &impl BlobName, bytes: Bytes) -> Result<(), StoreError> {
         self.objects.put(&path(id), PutPayload::from_bytes(bytes)).await?;
         Ok(())
     }
 
     /// Tells a blob's size in bytes; `None` if it is not there.
-    pub async fn size(&self, id: &ArtifactId) -> Result<Option<u64>, StoreError> {
+    pub async fn size(&self, id: &impl BlobName) -> Result<Option<u64>, StoreError> {
         match self.objects.head(&path(id)).await {
             Ok(meta) => Ok(Some(meta.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
@@ -68,7 +83,7 @@ impl Blobs {
     /// Reads a range of a blob; `None` if it is not there (any more).
     pub async fn read(
         &self,
-        id: &ArtifactId,
+        id: &impl BlobName,
         range: std::ops::Range<u64>,
     ) -> Result<Option<Bytes>, StoreError> {
         match self.objects.get_range(&path(id), range).await {
@@ -82,13 +97,15 @@ impl Blobs {
     pub async fn remove_job(&self, job: &JobId) -> Result<usize, StoreError> {
         let all = self.objects.list(Some(&Path::from(job.as_str()))).map_ok(|meta| meta.location);
         let removed: Vec<Path> = self.objects.delete_stream(all.boxed()).try_collect().await?;
+        self.remove_inputs(job).await?;
         Ok(removed.len())
     }
 
     /// Removes blobs last written more than `age` before `now`; gives how many.
     ///
     /// A blob is older than its job's end by at most the longest attempt, so an age of retention
-    /// plus that bound never takes a frame that a job still refers to.
+    /// plus that bound never takes a frame that a job still refers to. Pictures that users brought
+    /// are not among them.
     pub async fn remove_older(&self, age: Duration, now: SystemTime) -> Result<usize, StoreError> {
         let Some(limit) = now.checked_sub(age) else {
             return Ok(0);
@@ -97,7 +114,8 @@ impl Blobs {
             .objects
             .list(None)
             .try_filter(move |meta| {
-                futures::future::ready(SystemTime::from(meta.last_modified) < limit)
+                let old = SystemTime::from(meta.last_modified) < limit;
+                futures::future::ready(old && !inputs::are_here(&meta.location))
             })
             .map_ok(|meta| meta.location)
             .boxed();

@@ -30,6 +30,8 @@
 //! | `stream:<session>` | list | the newest events, two lines of text each | every transition | 256 to 288, 15 min |
 //! | `streamhead:<session>` | hash | `n` and `u` of the newest event, `kept` (the minute in which the lifetimes were set) | every transition, readers | 7 days |
 //! | `session:<id>` | hash | `id`, `token_sha256`, `tenant` | sessions | 30 days |
+//! | `file:<id>` | hash | an uploaded picture: `session`, `content_type`, `width`, `height`, `bytes`, `sha256`, `expires_at` | keep_file, forget_file | 24 h |
+//! | `files:<session>` | hash | a session's uploads: file → `<expires at> <bytes>` | keep_file, forget_file | 200 files, 24 h after the last |
 //! | `watched` | zset | sessions that had a stream's reader → taken to have left after | watch, abandon | sessions with streams |
 //! | `watch` | hash | `seen_at` (last word of a gateway that watches), `spare_until` (nobody is taken to have left before) | watch | 2 fields |
 //! | `workers:<pool>` | zset | worker → heard of until | heartbeat, sweep | workers |
@@ -47,7 +49,7 @@ use crate::domain::{Cell, Pool, Priority, SessionId};
 pub const PREFIX: &str = "fw:";
 
 /// Types of the keys above, by the first word after the cell's root; for tests and the doctor.
-pub const TYPES: [(&str, &str); 29] = [
+pub const TYPES: [(&str, &str); 31] = [
     ("config", "hash"),
     ("pools", "set"),
     ("pool", "hash"),
@@ -71,6 +73,8 @@ pub const TYPES: [(&str, &str); 29] = [
     ("stream", "list"),
     ("streamhead", "hash"),
     ("session", "hash"),
+    ("file", "hash"),
+    ("files", "hash"),
     ("watched", "zset"),
     ("watch", "hash"),
     ("workers", "zset"),
@@ -106,6 +110,10 @@ pub(crate) fn jobs(session: &SessionId) -> String {
 
 pub(crate) fn session(session: &SessionId) -> String {
     format!("{}session:{session}", root(session.cell()))
+}
+
+pub(crate) fn file(file: &crate::domain::FileId) -> String {
+    format!("{}file:{file}", root(file.cell()))
 }
 
 pub(crate) fn stream(session: &SessionId) -> String {

@@ -30,6 +30,8 @@ pub mod guard;
 pub mod stream;
 // Session tokens.
 pub mod sessions;
+// Pictures that users have brought: what is known of each.
+pub mod files;
 // How much may run at a time: listed and changed live.
 pub mod caps;
 // Sessions whose readers have left for good.

@@ -80,6 +80,8 @@ scripts!(
     purge,
     delete,
     fallback,
+    keep_file,
+    forget_file,
     doctor_jobs,
     doctor_sessions,
     doctor_pool,

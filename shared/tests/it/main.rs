@@ -19,6 +19,7 @@ mod half_open;
 mod cluster;
 mod sentinel;
 mod blobs;
+mod files;
 mod doctor;
 mod dead;
 mod durability;

@@ -41,37 +41,46 @@ pub struct FetchOptions {
     pub allow_private: bool,
 }
 
-/// Fetches outputs.
+/// Fetches outputs, and pictures that users name.
 #[derive(Debug)]
-pub(super) struct Fetcher {
+pub(crate) struct Fetcher {
     options: FetchOptions,
     guarded: Client,
-    own: Client,
-    own_origin: Origin,
+    /// The provider's own client and origin, where there is a provider.
+    own: Option<(Client, Origin)>,
+    bytes_max: usize,
 }
 
-/// Why an output was not fetched.
+/// Why a picture was not fetched.
 #[derive(Debug, thiserror::Error)]
-enum Unfetched {
+pub(crate) enum Unfetched {
     /// It may not be; asking again changes nothing.
-    #[error("an output's address was refused: {0}")]
+    #[error("a picture's address was refused: {0}")]
     Refused(&'static str),
+    /// The server answered with this status.
+    #[error("a picture could not be fetched: HTTP {0}")]
+    Answered(u16),
     /// It could not be; it may work in a moment.
-    #[error("an output could not be fetched: {0}")]
+    #[error("a picture could not be fetched: {0}")]
     Failed(String),
 }
 
 impl Fetcher {
     /// Makes a fetcher beside a provider's client.
     pub(super) fn new(options: FetchOptions, http: &Http) -> Result<Self, Misconfigured> {
+        let own = Some((http.bare_client().clone(), http.base().origin()));
+        Ok(Self { own, ..Self::of_users(options, PICTURE_BYTES_MAX)? })
+    }
+
+    /// Makes a fetcher of what users name; no origin is our own.
+    pub(crate) fn of_users(options: FetchOptions, bytes_max: usize) -> Result<Self, Misconfigured> {
         let guarded = client()
             // A proxy would look names up itself, behind our guard.
             .no_proxy()
             .dns_resolver(Arc::new(Guard { allow_private: options.allow_private }))
             .build()
             .map_err(Misconfigured::Client)?;
-        let own = http.bare_client().clone();
-        Ok(Self { options, guarded, own, own_origin: http.base().origin() })
+        Ok(Self { options, guarded, own: None, bytes_max })
     }
 
     /// Gives the bytes behind an address, which may also be a `data:` one.
@@ -92,13 +101,13 @@ impl Fetcher {
                     failure.kind = FailureKind::Unknown;
                     failure
                 }
-                Unfetched::Failed(_) if tried < TRIES => {
+                Unfetched::Answered(_) | Unfetched::Failed(_) if tried < TRIES => {
                     sleep(PAUSE * tried).await;
                     tried += 1;
                     continue;
                 }
                 // It has been drawn and paid for.
-                Unfetched::Failed(_) => {
+                Unfetched::Answered(_) | Unfetched::Failed(_) => {
                     let message = "the provider's output could not be fetched";
                     Failure::new(ErrorCode::Temporary, message).resend(Resend::Once)
                 }
@@ -107,7 +116,8 @@ impl Fetcher {
         }
     }
 
-    async fn download(&self, address: &str) -> Result<Bytes, Unfetched> {
+    /// Downloads once what is behind an address.
+    pub(crate) async fn download(&self, address: &str) -> Result<Bytes, Unfetched> {
         let mut url = Url::parse(address).map_err(|_| Unfetched::Refused("it is no URL"))?;
         for _ in 0..=REDIRECTS_MAX {
             let response = self.open(&url).await?;
@@ -119,9 +129,9 @@ impl Fetcher {
                 continue;
             }
             if !status.is_success() {
-                return Err(Unfetched::Failed(format!("HTTP {}", status.as_u16())));
+                return Err(Unfetched::Answered(status.as_u16()));
             }
-            return read_body(response, PICTURE_BYTES_MAX).await.map_err(|error| match error {
+            return read_body(response, self.bytes_max).await.map_err(|error| match error {
                 Unread::TooLarge(_) => Unfetched::Refused("it leads to more than a picture"),
                 error => Unfetched::Failed(error.to_string()),
             });
@@ -130,11 +140,12 @@ impl Fetcher {
     }
 
     async fn open(&self, url: &Url) -> Result<Response, Unfetched> {
-        let client = if url.origin() == self.own_origin {
-            &self.own
-        } else {
-            self.check(url)?;
-            &self.guarded
+        let client = match &self.own {
+            Some((own, origin)) if url.origin() == *origin => own,
+            _ => {
+                self.check(url)?;
+                &self.guarded
+            }
         };
         let request = client.get(url.clone()).timeout(ASK_TIME_MAX);
         request.send().await.map_err(|error| match is_private(&error) {

@@ -2,6 +2,8 @@
 
 mod world;
 mod runner;
+mod source;
+mod janitor;
 mod guard;
 mod process;
 mod cells;

@@ -13,8 +13,10 @@ use framewire_shared::store::codec::{Claim, Claimed};
 use framewire_shared::store::{QueueOptions, Store};
 use framewire_shared::testing::{RedisServer, submission};
 use framewire_worker::lease_keeper::LeaseKeeper;
-use framewire_worker::provider::{Call, Picture, Provider, Update, Updates};
+use framewire_worker::provider::fetch::FetchOptions;
+use framewire_worker::provider::{Call, Picture, Provider, Source, Update, Updates};
 use framewire_worker::runner::Runner;
+use framewire_worker::source::Sources;
 use futures::future::BoxFuture;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -44,6 +46,8 @@ pub(crate) struct Scripted {
     /// Counts calls whose future was dropped or returned.
     pub(crate) ended: Arc<AtomicU32>,
     acts: Mutex<VecDeque<Vec<Act>>>,
+    /// What each call was to start from.
+    pub(crate) sources: Mutex<Vec<Option<Source>>>,
 }
 
 struct Ended(Arc<AtomicU32>);
@@ -75,9 +79,10 @@ impl Provider for Scripted {
         self.name.unwrap_or("scripted")
     }
 
-    fn generate(&self, _call: Call, updates: Updates) -> BoxFuture<'_, Result<(), Failure>> {
+    fn generate(&self, call: Call, updates: Updates) -> BoxFuture<'_, Result<(), Failure>> {
         let acts = self.acts.lock().unwrap().pop_front().expect("a call that was not foreseen");
         self.calls.fetch_add(1, Ordering::SeqCst);
+        self.sources.lock().unwrap().push(call.source);
         let ended = Ended(self.ended.clone());
         Box::pin(async move {
             let _ended = ended;
@@ -153,10 +158,17 @@ impl World {
         }
     }
 
+    /// What fetches pictures for jobs to start from, from this machine too.
+    fn sources(&self) -> Sources {
+        let options = FetchOptions { allow_http: true, allow_private: true };
+        Sources::new(self.blobs.clone(), options).unwrap()
+    }
+
     pub(crate) fn runner(&self, attempt_timeout: Duration) -> Runner {
         Runner {
             store: self.store.clone(),
             blobs: self.blobs.clone(),
+            sources: self.sources(),
             keeper: self.keeper.clone(),
             retry: RetryPolicy {
                 base: Duration::ZERO,
@@ -182,12 +194,23 @@ impl World {
 
     /// Submits a job and claims it.
     pub(crate) async fn claimed(&self, n: u32) -> (JobId, Claimed) {
+        self.beat().await;
+        let job = self.submit(n).await;
+        let claimed = self.claim(&job).await;
+        (job, claimed)
+    }
+
+    /// Says that a worker with one slot lives.
+    pub(crate) async fn beat(&self) {
         let hour = Duration::from_secs(3_600);
         self.store.heartbeat(Cell::FIRST, &self.pool, &self.worker, 1, hour).await.unwrap();
-        let job = self.submit(n).await;
-        let claim = self.store.claim(&job, &self.worker, "scripted").await.unwrap();
+    }
+
+    /// Claims a job that was offered.
+    pub(crate) async fn claim(&self, job: &JobId) -> Claimed {
+        let claim = self.store.claim(job, &self.worker, "scripted").await.unwrap();
         let Claim::Claimed(claimed) = claim else { panic!("{claim:?}") };
-        (job, claimed)
+        claimed
     }
 
     pub(crate) async fn job(&self, job: &JobId) -> Job {

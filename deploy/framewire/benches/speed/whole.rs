@@ -13,10 +13,12 @@ use framewire_shared::domain::{Cell, Failure, MediaType, Pool, RetryPolicy, Work
 use framewire_shared::store::Store;
 use framewire_shared::store::blobs::Blobs;
 use framewire_worker::lease_keeper::LeaseKeeper;
+use framewire_worker::provider::fetch::FetchOptions;
 use framewire_worker::provider::{Call, Picture, Provider, Update, Updates};
 use framewire_worker::pump::Pump;
 use framewire_worker::routes::Routes;
 use framewire_worker::runner::Runner;
+use framewire_worker::source::Sources;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
@@ -72,6 +74,7 @@ pub(crate) async fn drain(
         last: last.clone(),
     });
     let keeper = LeaseKeeper::new(store.clone(), RENEW);
+    let blobs = Blobs::on_disk(folder.path())?;
     let mut routes = Routes::default();
     routes.add(store, pool.clone(), provider, None);
     let pump = Pump {
@@ -81,7 +84,8 @@ pub(crate) async fn drain(
         popper: store.popper(Cell::FIRST, std::slice::from_ref(pool)),
         runner: Arc::new(Runner {
             store: store.clone(),
-            blobs: Blobs::on_disk(folder.path())?,
+            sources: Sources::new(blobs.clone(), FetchOptions::default())?,
+            blobs,
             keeper: keeper.clone(),
             retry: RetryPolicy::default(),
             attempt_timeout: ATTEMPT_TIMEOUT,

@@ -55,6 +55,16 @@ impl Client {
         job["id"].as_str().expect("an id").to_owned()
     }
 
+    /// Uploads a picture; gives the file.
+    pub(crate) async fn upload(&self, bytes: Vec<u8>) -> Value {
+        let form = reqwest::multipart::Form::new();
+        let form = form.part("file", reqwest::multipart::Part::bytes(bytes));
+        let request = self.http.post(format!("{}/v1/files", self.url)).multipart(form);
+        let reply = self.signed(request).send().await.expect("reach the gateway");
+        assert_eq!(reply.status(), StatusCode::CREATED);
+        reply.json().await.expect("a file")
+    }
+
     /// Reads anything that needs no session.
     pub(crate) async fn read(&self, path: &str) -> Value {
         let reply = self.http.get(format!("{}{path}", self.url)).send().await;
@@ -121,7 +131,7 @@ impl Client {
         events
     }
 
-    async fn get(&self, path: &str) -> reqwest::Response {
+    pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
         let request = self.http.get(format!("{}{path}", self.url));
         let reply = self.signed(request).send().await.expect("reach the gateway");
         assert_eq!(reply.status(), StatusCode::OK, "{path}");

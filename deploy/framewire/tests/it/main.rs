@@ -12,6 +12,8 @@ mod client;
 mod events;
 /// The whole path of a job.
 mod journey;
+/// From an upload to a frame.
+mod start;
 /// A provider by one variable.
 mod provider;
 /// Kills, and what comes after.

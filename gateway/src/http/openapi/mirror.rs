@@ -32,6 +32,19 @@ pub struct Input {
     /// Number of frames; frame `i` uses `seed + i`
     #[schema(required = false, minimum = 1, maximum = 4, default = 1)]
     n: u32,
+    /// What to start from: a file id of `POST /v1/files`, the URL or name of a frame of your own,
+    /// an `https://` URL, or a `data:image/…;base64,…` URI of at most 1048576 bytes, which is stored
+    /// as a file. Cut and scaled to cover the frame. A size that is not named is the picture's own,
+    /// as near as the model draws it
+    #[schema(max_length = 1048576)]
+    image: Option<String>,
+    /// White where the picture shall be drawn anew, black where it stays; named like `image`, which
+    /// it needs. Laid over the whole picture
+    #[schema(max_length = 1048576)]
+    mask: Option<String>,
+    /// How much of the picture may change, over 0; needs `image`, beside which it is 0.75 by default
+    #[schema(exclusive_minimum = 0, maximum = 1)]
+    strength: Option<f64>,
     /// Encoding of the frames
     #[schema(required = false, default = "png")]
     output_format: OutputFormat,

@@ -43,6 +43,8 @@ codes! {
     JobNotFound = "job_not_found", 404, "No such job", "invalid_request_error";
     /// No such frame in this session.
     ArtifactNotFound = "artifact_not_found", 404, "No such frame", "invalid_request_error";
+    /// No such file in this session.
+    FileNotFound = "file_not_found", 404, "No such file", "invalid_request_error";
     /// The path exists, the method does not.
     MethodNotAllowed = "method_not_allowed", 405, "Method not allowed", "invalid_request_error";
     /// The body did not arrive in time.
@@ -53,18 +55,26 @@ codes! {
     Conflict = "conflict", 409, "Not possible in this state", "invalid_request_error";
     /// The body is larger than `gateway.body_bytes_max`.
     PayloadTooLarge = "payload_too_large", 413, "The body is too large", "invalid_request_error";
-    /// The body is not declared as plain JSON.
-    UnsupportedMediaType = "unsupported_media_type", 415, "JSON is needed", "invalid_request_error";
+    /// The picture has more bytes or pixels than are accepted.
+    PictureTooLarge = "picture_too_large", 413, "The picture is too large", "invalid_request_error";
+    /// The body is not declared as what the path takes: plain JSON, or a form.
+    UnsupportedMediaType = "unsupported_media_type", 415, "Another kind of body is needed", "invalid_request_error";
+    /// The file is no picture of a kind that is accepted.
+    UnsupportedPicture = "unsupported_picture", 415, "Another kind of picture is needed", "invalid_request_error";
     /// The frame has no such bytes.
     RangeNotSatisfiable = "range_not_satisfiable", 416, "No such range", "invalid_request_error";
     /// The body is JSON, but not a request that can be accepted.
     InvalidValue = "invalid_value", 422, "Invalid request", "invalid_request_error";
+    /// The form has no file, two of them, or one that can't be decoded.
+    InvalidFile = "invalid_file", 422, "The file can't be accepted", "invalid_request_error";
     /// An Idempotency-Key stands for another request already.
     KeyReused = "idempotency_key_reused", 422, "The Idempotency-Key is taken", "invalid_request_error";
     /// The session has as many streams here as it may.
     TooManyStreams = "too_many_streams", 429, "Too many streams", "rate_limit_error";
     /// The session has as many unfinished jobs as it may.
     SessionFull = "session_full", 429, "Too many unfinished jobs", "rate_limit_error";
+    /// The session has as many uploaded files as it may.
+    TooManyFiles = "too_many_files", 429, "Too many files", "rate_limit_error";
     /// A fault of ours.
     Internal = "internal_error", 500, "Something broke on our side", "server_error";
     /// The pool has as many waiting jobs as it may.

@@ -32,7 +32,11 @@ pub(super) fn preview_size(width: u32, height: u32) -> (u32, u32) {
 
 /// Gives the look of a picture after `step` of `steps`.
 pub(super) fn develop(finished: &RgbImage, seed: u64, step: u32, steps: u32) -> RgbImage {
-    let left = 1.0 - step as f32 / steps as f32;
+    noised(finished, seed, 1.0 - step as f32 / steps as f32)
+}
+
+/// Gives the look of a picture of which a share is still noise: all of it at 1, nothing at 0.
+pub(super) fn noised(finished: &RgbImage, seed: u64, left: f32) -> RgbImage {
     if left <= 0.0 {
         return finished.clone();
     }

@@ -4,8 +4,8 @@
 //! frames in order, at the pace of a real model (`step_ms` of thinking per step). It needs no
 //! network and no key, so a fresh installation shows everything Framewire does, and tests see
 //! every path, with `faults` also the unhappy ones.
-//! Invariant: same prompt, seed, size and steps, same bytes. A frame is a pure function of its
-//! input; only the pacing here knows time. Pixels are computed on blocking threads, row by row
+//! Invariant: same prompt, seed, size, steps and start picture, same bytes. A frame is a pure function of
+//! its input; only the pacing here knows time. Pixels are computed on blocking threads, row by row
 //! with a look at the token before each, so a stop or a drop ends the work within milliseconds.
 
 // Misbehaviour on request.
@@ -42,6 +42,8 @@ mod figures;
 mod brush;
 // Their outlines.
 mod shapes;
+// A picture to start from, and where it may change.
+mod start;
 // The look of an unfinished picture.
 mod develop;
 // Pictures as bytes.
@@ -51,7 +53,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use framewire_shared::domain::{ErrorCode, Failure, Fault, FrameInput, MediaType};
+use framewire_shared::domain::{ErrorCode, Failure, Fault, FrameInput};
 use futures::future::BoxFuture;
 use image::RgbImage;
 use tokio::task::spawn_blocking;
@@ -59,6 +61,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use self::scene::Scene;
+use self::start::Start;
 use super::{Call, Picture, Provider, Update, Updates};
 
 /// How the built-in provider behaves.
@@ -105,7 +108,16 @@ impl Provider for Builtin {
             let stop = call.stop.child_token();
             let _guard = stop.clone().drop_guard();
             let input = Arc::new(call.input);
-            let run = Run { input, updates, fault, pause: Duration::from_millis(step_ms), stop };
+            let size = (input.width, input.height);
+            let start = match call.source {
+                Some(source) => {
+                    let start = off_thread(move || Start::read(&source, size)).await?;
+                    Some(Arc::new(start))
+                }
+                None => None,
+            };
+            let pause = Duration::from_millis(step_ms);
+            let run = Run { input, start, updates, fault, pause, stop };
             let stopped = run.stop.clone();
             stopped.run_until_cancelled(run.frames()).await.unwrap_or_else(|| Err(stop_failure()))
         })
@@ -115,6 +127,7 @@ impl Provider for Builtin {
 /// One call on its way.
 struct Run {
     input: Arc<FrameInput>,
+    start: Option<Arc<Start>>,
     updates: Updates,
     fault: Option<Fault>,
     /// Thinking per step.
@@ -151,7 +164,7 @@ impl Run {
             };
             let shared = Arc::clone(&finished);
             draft = Some(finished);
-            let look = move || encode::preview(&develop::develop(&shared, seed, step, steps));
+            let look = move || encode::preview(&shared.look(seed, step, steps));
             let picture = off_thread(look).await?;
             self.tell(Update::Preview { index, step, picture }).await?;
         }
@@ -180,10 +193,14 @@ impl Run {
     }
 
     /// Paints the finished picture at the size of a preview.
-    async fn draft(&self, seed: u64) -> Result<Arc<RgbImage>, Failure> {
-        let (input, stop) = (Arc::clone(&self.input), self.stop.clone());
+    async fn draft(&self, seed: u64) -> Result<Arc<Draft>, Failure> {
+        let (input, start, stop) = (Arc::clone(&self.input), self.start.clone(), self.stop.clone());
         let size = develop::preview_size(input.width, input.height);
-        off_thread(move || picture(&input, seed, size, &stop)).await.map(Arc::new)
+        let draft = move || {
+            let scene = picture(&input, seed, size, &stop)?;
+            Ok(Draft { scene, start: start.map(|start| start.scaled(size)) })
+        };
+        off_thread(draft).await.map(Arc::new)
     }
 
     /// Paints and encodes the frame.
@@ -192,8 +209,13 @@ impl Run {
         if self.fault == Some(Fault::Garbage) {
             return Ok(Picture { media_type, bytes: Bytes::from_static(faults::GARBAGE) });
         }
-        let (input, stop) = (Arc::clone(&self.input), self.stop.clone());
-        off_thread(move || frame(&input, seed, media_type, &stop)).await
+        let (input, start, stop) = (Arc::clone(&self.input), self.start.clone(), self.stop.clone());
+        let finish = move || {
+            let scene = picture(&input, seed, (input.width, input.height), &stop)?;
+            let pixels = start.map(|start| start.finished(&scene)).unwrap_or(scene);
+            encode::frame(&pixels, media_type)
+        };
+        off_thread(finish).await
     }
 
     async fn tell(&self, update: Update) -> Result<(), Failure> {
@@ -202,13 +224,20 @@ impl Run {
     }
 }
 
-fn frame(
-    input: &FrameInput,
-    seed: u64,
-    media_type: MediaType,
-    stop: &CancellationToken,
-) -> Result<Picture, Failure> {
-    encode::frame(&picture(input, seed, (input.width, input.height), stop)?, media_type)
+/// What previews are made of: a finished scene and what it started from, small.
+struct Draft {
+    scene: RgbImage,
+    start: Option<Start>,
+}
+
+impl Draft {
+    /// Gives the look after `step` of `steps`.
+    fn look(&self, seed: u64, step: u32, steps: u32) -> RgbImage {
+        match &self.start {
+            Some(start) => start.develop(&self.scene, seed, step, steps),
+            None => develop::develop(&self.scene, seed, step, steps),
+        }
+    }
 }
 
 fn picture(

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use framewire_shared::domain::{ErrorCode, Failure, Fault, FrameInput, OutputFormat};
+use framewire_shared::domain::{ErrorCode, Failure, Fault, FrameInput, MediaType, OutputFormat};
 use image::{ImageFormat, RgbImage, load_from_memory_with_format};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::super::Source;
 use super::*;
 
 fn input(prompt: &str) -> FrameInput {
@@ -264,4 +265,91 @@ async fn a_slow_body_comes_late_but_whole() {
     slow.fault = Some(Fault::SlowBody);
     assert_eq!(bytes(slow).await, bytes(input("a cat")).await);
     assert_eq!(began_at.elapsed().as_secs(), 30);
+}
+
+/// Gives a picture to start from, with a mask that is open on the right half, if there is one.
+fn source(strength: f64, masked: bool) -> (RgbImage, Source) {
+    let pixels = RgbImage::from_fn(96, 64, |x, y| image::Rgb([(x * 2) as u8, (y * 3) as u8, 77]));
+    let png = |pixels: image::DynamicImage| {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        pixels.write_to(&mut bytes, ImageFormat::Png).unwrap();
+        Picture { media_type: MediaType::Png, bytes: bytes.into_inner().into() }
+    };
+    let open = |x, _| image::Luma([if x < 48 { 0 } else { 255 }]);
+    let mask = masked.then(|| png(image::GrayImage::from_fn(96, 64, open).into()));
+    (pixels.clone(), Source { picture: png(pixels.into()), mask, strength })
+}
+
+/// Draws from a start picture; gives the frame and the previews.
+async fn drawn_from(source: Source) -> (RgbImage, Vec<RgbImage>) {
+    let (updates, result) = run(Call { source: Some(source), ..call(input("a red fox")) }).await;
+    result.unwrap();
+    let (mut frame, mut previews) = (None, Vec::new());
+    for update in updates {
+        match update {
+            Update::Frame { picture, .. } => frame = Some(decoded(&picture)),
+            Update::Preview { picture, .. } => previews.push(decoded(&picture)),
+            _ => {}
+        }
+    }
+    (frame.unwrap(), previews)
+}
+
+#[tokio::test]
+async fn the_start_picture_shows_through_the_less_the_more_may_change() {
+    let alone = decoded(&frames(input("a red fox")).await[0]);
+    let mut far = Vec::new();
+    for strength in [0.1, 0.5, 0.9, 1.0] {
+        let (start, source) = source(strength, false);
+        let (frame, previews) = drawn_from(source).await;
+        far.push(difference(&frame, &start));
+        assert!(previews.len() > 2, "{}", previews.len());
+        if strength == 1.0 {
+            assert_eq!(frame, alone, "nothing of it is left");
+        }
+    }
+    assert!(far.is_sorted() && far[0] > 0.0 && far[0] < far[3] / 5.0, "{far:?}");
+}
+
+#[tokio::test]
+async fn previews_develop_from_the_start_picture_to_the_frame() {
+    let (start, source) = source(0.5, false);
+    let (frame, previews) = drawn_from(source).await;
+    let off: Vec<f64> = previews.iter().map(|look| difference(look, &frame)).collect();
+    assert!(off.first() > off.last(), "{off:?}");
+    // A little noise for a little strength: the first look is nearer to the start than pure noise.
+    let noise = develop::noised(&start, 7, 1.0);
+    assert!(difference(&previews[0], &start) < difference(&noise, &start) / 1.5);
+}
+
+#[tokio::test]
+async fn outside_of_a_mask_every_pixel_stays_and_its_edge_is_soft() {
+    for format in [OutputFormat::Png, OutputFormat::Webp] {
+        let (start, source) = source(1.0, true);
+        let wanted = FrameInput { output_format: format, ..input("a red fox") };
+        let (updates, result) = run(Call { source: Some(source), ..call(wanted) }).await;
+        result.unwrap();
+        let frame = updates.iter().find_map(|update| match update {
+            Update::Frame { picture, .. } => Some(decoded(picture)),
+            _ => None,
+        });
+        let frame = frame.unwrap();
+        for (x, y, pixel) in start.enumerate_pixels().filter(|(x, ..)| *x < 48) {
+            assert_eq!(frame.get_pixel(x, y), pixel, "{x},{y}");
+        }
+        let alone = decoded(&frames(input("a red fox")).await[0]);
+        let column =
+            |from: &RgbImage, x: u32| image::imageops::crop_imm(from, x, 0, 1, 64).to_image();
+        // Just inside it is neither the one nor the other; further in it is the new picture alone.
+        assert_ne!(column(&frame, 48), column(&alone, 48));
+        assert_eq!(column(&frame, 80), column(&alone, 80));
+    }
+}
+
+#[tokio::test]
+async fn a_start_picture_of_another_size_is_refused_and_not_stretched() {
+    let (_, source) = source(0.5, false);
+    let wider = FrameInput { width: 128, ..input("a red fox") };
+    let (_, result) = run(Call { source: Some(source), ..call(wider) }).await;
+    assert_eq!(result.unwrap_err().code, ErrorCode::Permanent);
 }
