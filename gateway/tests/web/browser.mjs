@@ -16,7 +16,8 @@ const FLAGS = [
   "--disable-component-update",
   "--disable-sync",
 ];
-const WAIT_MS = 30_000;
+/** A picture takes half a minute where everything else runs beside it. */
+const WAIT_MS = 60_000;
 
 export const launch = () => chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
 

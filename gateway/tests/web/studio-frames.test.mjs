@@ -1,4 +1,5 @@
-// The studio's frames: batches, seeds side by side, models with fewer abilities, and orders as text.
+// The studio's frames: batches, seeds side by side, models with fewer abilities, and orders as
+// text.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -13,7 +14,7 @@ after(() => browser.close());
 
 const asVisitor = (body, options) => visitorOf(() => browser, body, options);
 
-const BRISK = { steps: 6, step_ms: 30 };
+const BRISK = { steps: 6, step_ms: 30, width: 256, height: 256 };
 
 test(
   "every frame of a batch develops on its own paper and says its seed",
@@ -87,9 +88,17 @@ test(
   "the form has no field for what the chosen model can't do",
   asVisitor(async (studio) => {
     const { page } = studio;
-    const sizes = { only: [[1024, 1024], [1536, 1024]] };
+    const sizes = {
+      only: [
+        [1024, 1024],
+        [1536, 1024],
+      ],
+    };
     const abilities = { sizes, size_default: [1024, 1024], formats: ["png"], n_max: 1 };
-    const narrow = { id: "narrow", abilities: { ...abilities, negative_prompt: false, seed: false, steps: false } };
+    const narrow = {
+      id: "narrow",
+      abilities: { ...abilities, negative_prompt: false, seed: false, steps: false },
+    };
     await page.route("**/v1/models", async (route) => {
       const response = await route.fetch();
       const { data, ...list } = await response.json();
@@ -102,7 +111,16 @@ test(
       const rows = page.locator("#order .row[id]:visible");
       return rows.evaluateAll((nodes) => nodes.map(({ id }) => id.replace("-row", "")));
     };
-    assert.deepEqual(await seen(), ["model", "shape", "sides", "steps", "seed", "n", "negative", "pace"]);
+    assert.deepEqual(await seen(), [
+      "model",
+      "shape",
+      "sides",
+      "steps",
+      "seed",
+      "n",
+      "negative",
+      "pace",
+    ]);
     await page.locator("#model").selectOption("narrow");
     assert.deepEqual(await seen(), ["model", "only"]);
 
@@ -128,7 +146,9 @@ test(
       await page.getByRole("button", { name: "Copy as curl" }).click();
       await page.locator(".toast").waitFor();
       const text = await page.evaluate(() => navigator.clipboard.readText());
-      const answer = JSON.parse(execFileSync("sh", ["-c", text], { encoding: "utf8", stdio: "pipe" }));
+      const answer = JSON.parse(
+        execFileSync("sh", ["-c", text], { encoding: "utf8", stdio: "pipe" }),
+      );
       const job = (await studio.api(`/v1/jobs/${id}`)).body;
       assert.notEqual(answer.id, id);
       assert.deepEqual(answer.input, job.input);

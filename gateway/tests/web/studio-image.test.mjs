@@ -11,7 +11,7 @@ after(() => browser.close());
 
 const asVisitor = (body, options) => visitorOf(() => browser, body, options);
 
-const BRISK = { steps: 6, step_ms: 30 };
+const BRISK = { steps: 6, step_ms: 30, width: 256, height: 256 };
 
 /** Draws a picture in the page, as its bytes in base64. */
 const picture = (page, width, height, type = "image/png") =>
@@ -97,7 +97,10 @@ test(
     await studio.live();
     await page.locator("#source-view img").waitFor();
     await page.locator("#source-remove").click();
-    assert.equal("image" in (await ordered(studio, { prompt: "nothing to start", ...BRISK })), false);
+    assert.equal(
+      "image" in (await ordered(studio, { prompt: "nothing to start", ...BRISK })),
+      false,
+    );
   }),
 );
 
@@ -193,7 +196,9 @@ test(
     }
     await page.keyboard.press("Enter");
     await page.locator("#source-view .mask-veil").waitFor();
-    assert.ok(await page.locator("#source-mask").evaluate((node) => node === document.activeElement));
+    assert.ok(
+      await page.locator("#source-mask").evaluate((node) => node === document.activeElement),
+    );
   }),
 );
 

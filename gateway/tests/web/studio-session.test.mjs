@@ -13,8 +13,8 @@ after(() => browser.close());
 
 const asVisitor = (body, options) => visitorOf(() => browser, body, options);
 
-const BRISK = { steps: 6, step_ms: 30 };
-const SLOW = { steps: 30, step_ms: 250 };
+const BRISK = { steps: 6, step_ms: 30, width: 256, height: 256 };
+const SLOW = { steps: 30, step_ms: 250, width: 256, height: 256 };
 
 test(
   "two tabs show the same board, and what one cancels, retries or deletes changes in both",
@@ -64,7 +64,7 @@ test(
   "a network that goes away is said, its jobs go on, and the page is up to date when it is back",
   asVisitor(async (studio) => {
     const { page, context } = studio;
-    await studio.submit({ prompt: "through a tunnel", steps: 20, step_ms: 60 });
+    await studio.submit({ prompt: "through a tunnel", ...SLOW, step_ms: 60 });
     await studio.passesStep(1);
     await context.setOffline(true);
     const banner = page.locator("#banner");
@@ -94,7 +94,9 @@ test(
         fetch("/v1/jobs", {
           method: "POST",
           headers: { "Content-Type": "application/json" },
-          body: JSON.stringify({ input: { prompt, width: 64, height: 64, steps: 1, step_ms: 0, ...more } }),
+          body: JSON.stringify({
+            input: { prompt, width: 64, height: 64, steps: 1, step_ms: 0, ...more },
+          }),
         });
       for (let at = 0; at < 55; at++) await order(`a pebble, number ${at}`);
       await order("a broken bridge", { fault: "permanent" });
@@ -176,8 +178,15 @@ test(
         channel.postMessage({ said });
       }
     }, KEPT_MAX + 500);
-    await page.locator(".drawer-count").filter({ hasText: `${KEPT_MAX} events` }).waitFor();
-    await page.locator(".event").last().filter({ hasText: `step ${KEPT_MAX + 499}` }).waitFor();
+    await page
+      .locator(".drawer-count")
+      .filter({ hasText: `${KEPT_MAX} events` })
+      .waitFor();
+    await page
+      .locator(".event")
+      .last()
+      .filter({ hasText: `step ${KEPT_MAX + 499}` })
+      .waitFor();
     assert.ok((await page.locator(".event").count()) < 80);
   }),
 );

@@ -13,8 +13,8 @@ after(() => browser.close());
 
 const asVisitor = (body, options) => visitorOf(() => browser, body, options);
 
-const BRISK = { steps: 10, step_ms: 60 };
-const SLOW = { steps: 30, step_ms: 200 };
+const BRISK = { steps: 10, step_ms: 60, width: 256, height: 256 };
+const SLOW = { steps: 30, step_ms: 200, width: 256, height: 256 };
 
 test(
   "a picture develops by real steps over a preview into a frame that decodes",

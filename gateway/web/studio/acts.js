@@ -37,7 +37,8 @@ export function actsOf({ shelf, form, compare, drawer, board }) {
     menu(job, anchor) {
       if (job.isOrder) return;
       const frame = job.frames[0];
-      const attempt = (act) => () => Promise.resolve(act()).catch((error) => announce(explain(error)));
+      const attempt = (act) => () =>
+        Promise.resolve(act()).catch((error) => announce(explain(error)));
       const items = [
         !hasEnded(job) && ["Cancel", attempt(() => acts.cancel(job))],
         (job.status === "failed" || job.status === "cancelled") && [

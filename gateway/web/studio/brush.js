@@ -1,5 +1,6 @@
 // The mask as a list of what was done to it, which is what makes undo simple: the last is left out
-// and the rest done again. Draws in one colour on transparent ground; knows no pointer and no dialog.
+// and the rest done again. Draws in one colour on transparent ground; knows no pointer and no
+// dialog.
 
 /** Steps that can be undone; what is older is there to stay. */
 const STEPS_MAX = 200;

@@ -4,7 +4,16 @@
 // event. A sheet without a frame shows what stands in for it; in a batch each sheet says what it
 // holds. All words come from words.js; what the buttons do is handed in.
 
-import { button, el, iconButton, isBusy, setBusy, setFacts, setRatio, setText } from "/studio/dom.js";
+import {
+  button,
+  el,
+  iconButton,
+  isBusy,
+  setBusy,
+  setFacts,
+  setRatio,
+  setText,
+} from "/studio/dom.js";
 import { Paper, SHIPPED } from "/studio/paper.js";
 import * as words from "/studio/words.js";
 

@@ -63,7 +63,14 @@ export class Compare {
       "aria-label": "How much of A is seen",
       oninput: () => this.stage.style.setProperty("--cut", `${this.cut.value}%`),
     });
-    this.stage = el("div", { class: "ab" }, this.a, this.b, el("i", { class: "ab-line" }), this.cut);
+    this.stage = el(
+      "div",
+      { class: "ab" },
+      this.a,
+      this.b,
+      el("i", { class: "ab-line" }),
+      this.cut,
+    );
     this.pairWords = el("p", { class: "ab-words" });
     this.more = button(`Draw ${MORE} more seeds`, () => this.#more(), { class: "primary" });
     this.fault = el("p", { class: "fault", role: "alert" });

@@ -1,5 +1,5 @@
-// Puts text on the clipboard. Where the page may not (plain http by IP address), it shows the text to
-// be copied by hand.
+// Puts text on the clipboard. Where the page may not (plain http by IP address), it shows the text
+// to be copied by hand.
 
 import { announce, button, el, lightDismiss } from "/studio/dom.js";
 
@@ -33,7 +33,11 @@ function show(text, what) {
     el("h2", { class: "dialog-title" }, what),
     el("p", { class: "hint" }, "Your browser keeps the clipboard from this page. Copy it by hand."),
     area,
-    el("div", { class: "actions" }, button("Close", () => dialog.close())),
+    el(
+      "div",
+      { class: "actions" },
+      button("Close", () => dialog.close()),
+    ),
   );
   dialog.addEventListener("close", () => dialog.remove());
   lightDismiss(dialog);

@@ -1,8 +1,8 @@
 // "What just happened": the stream's own words in a drawer beside the page, as they come.
 //
 // Only the rows in sight exist, each of one height, however many entries there are; the page looks
-// once a frame and only while the drawer is open. The list follows the newest entry until the reader
-// scrolls up.
+// once a frame and only while the drawer is open. The list follows the newest entry until the
+// reader scrolls up.
 
 import { copy } from "/studio/copy.js";
 import { announce, button, el, find, iconButton, setText } from "/studio/dom.js";
@@ -117,7 +117,8 @@ export class Drawer {
     this.#listJobs(this.job.value);
     const before = this.#entries;
     this.#entries = this.#log.entries({ job: this.job.value, passing: this.passing.checked });
-    // Rows that went at the top are scrolled away too, so that the reader's own stay where they are.
+    // Rows that went at the top are scrolled away too, so that the reader's own stay where they
+    // are.
     const first = this.#entries[0]?.number ?? Infinity;
     const gone = before.filter(({ number }) => number < first).length;
     setText(this.counter, count(this.#entries.length, "event"));

@@ -14,7 +14,15 @@ export const NUMBERS = {
 };
 
 /** Ours, as long as nobody says otherwise: all that the built-in provider can do. */
-const ALL = { n_max: 4, negative_prompt: false, steps: true, seed: true, sizes: { multiples_of: 8 } };
+const ALL = {
+  sizes: { multiples_of: 8 },
+  n_max: 4,
+  negative_prompt: true,
+  steps: true,
+  seed: true,
+  image: true,
+  mask: true,
+};
 /** The only one that can be told how fast to draw. */
 const BUILTIN = "builtin";
 
@@ -50,7 +58,7 @@ export class Fields {
   choose(id, wanted) {
     const model = this.#models.find((other) => other.id === id);
     if (!model) return;
-    const abilities = { ...ALL, ...model.abilities };
+    const { abilities } = model;
     this.abilities = abilities;
     const hide = (row, is) => (find(row).hidden = is);
     const only = abilities.sizes.only?.map((size) => size.join("x"));
@@ -73,7 +81,8 @@ export class Fields {
       this.#form.elements.only.replaceChildren(...names);
     } else {
       const { multiples_of: step = 8, side_max: max = 2048 } = abilities.sizes;
-      for (const name of ["width", "height"]) Object.assign(this.#form.elements[name], { step, max });
+      for (const name of ["width", "height"])
+        Object.assign(this.#form.elements[name], { step, max });
     }
     const fits = wanted && (!only || only.includes(wanted));
     this.setSides(fits ? wanted : size);

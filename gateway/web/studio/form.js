@@ -1,4 +1,5 @@
-// The order form: reads it into an order, keeps the draft over a reload, and marks what was refused.
+// The order form: reads it into an order, keeps the draft over a reload, and marks what was
+// refused.
 //
 // The gateway knows the bounds and says what is wrong with which field; the form checks only what
 // the gateway can't see: a number box that holds no number, and an empty prompt.
@@ -107,7 +108,8 @@ export class OrderForm {
   async send(order) {
     if (isBusy(this.#button)) return;
     this.#say("");
-    // The same order keeps its key until it is answered: pressing again after an outage can't double it.
+    // The same order keeps its key until it is answered: pressing again after an outage can't
+    // double it.
     const body = JSON.stringify(order);
     if (body !== this.#keyedBody) [this.#key, this.#keyedBody] = [newKey(), body];
     this.#busy(true);

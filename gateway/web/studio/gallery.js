@@ -1,8 +1,9 @@
 // The contact sheet: every frame of this session, newest first, as prints of one height.
 //
 // A print hangs from the moment its job is ordered, with its proportions and, once there is one, a
-// blurred miniature, so nothing moves when a frame arrives. A place whose frame will never come stays
-// empty until the next order clears it away. A print whose picture is gone (frames expire) says so.
+// blurred miniature, so nothing moves when a frame arrives. A place whose frame will never come
+// stays empty until the next order clears it away. A print whose picture is gone (frames expire)
+// says so.
 
 import { el, setRatio, setText } from "/studio/dom.js";
 import { inOrder } from "/studio/shelf.js";

@@ -1,4 +1,5 @@
-// The mask editor: a dialog in which the part of a picture that is to be drawn anew is painted over.
+// The mask editor: a dialog in which the part of a picture that is to be drawn anew is painted
+// over.
 //
 // Mouse, pen and finger paint through pointer events; the keyboard moves the brush with the arrow
 // keys and paints while the space bar is down. What was painted is brush.js's to know.
@@ -58,10 +59,22 @@ export class MaskEditor {
     this.tools = {
       paint: tool("Paint", () => this.#erase(false), { "aria-pressed": "true" }),
       erase: tool("Erase", () => this.#erase(true), { "aria-pressed": "false" }),
-      undo: tool("Undo", change(() => this.#brush.undo())),
-      redo: tool("Redo", change(() => this.#brush.redo())),
-      invert: tool("Invert", change(() => this.#brush.invert())),
-      clear: tool("Clear", change(() => this.#brush.clear())),
+      undo: tool(
+        "Undo",
+        change(() => this.#brush.undo()),
+      ),
+      redo: tool(
+        "Redo",
+        change(() => this.#brush.redo()),
+      ),
+      invert: tool(
+        "Invert",
+        change(() => this.#brush.invert()),
+      ),
+      clear: tool(
+        "Clear",
+        change(() => this.#brush.clear()),
+      ),
     };
     this.done = button("Use this mask", () => this.#done(), { class: "primary" });
     this.node = el(

@@ -2,8 +2,8 @@
 // then the frame; or, in a batch, why there is none.
 //
 // A picture is shown only once it is decoded, above the one before it, so nothing flashes and
-// nothing moves; the sheet's size comes from the job. The haze is driven by real steps. Until a frame
-// that the page has seen before is decoded, its blurred miniature is there.
+// nothing moves; the sheet's size comes from the job. The haze is driven by real steps. Until a
+// frame that the page has seen before is decoded, its blurred miniature is there.
 
 import { el, setText, stillness } from "/studio/dom.js";
 import * as tiny from "/studio/tiny.js";

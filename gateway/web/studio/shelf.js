@@ -2,9 +2,9 @@
 // session's past, and orders that are on their way.
 //
 // The client follows what is at work, in whichever tab it was ordered; the past comes in pages. The
-// higher `v` wins. An order has its place from the moment it is sent, so that nothing moves when the
-// answer comes; the job that it becomes takes that place over. Listeners hear (job, before), (null,
-// before) when one is gone, and `before` has another id where an order became a job.
+// higher `v` wins. An order has its place from the moment it is sent, so that nothing moves when
+// the answer comes; the job that it becomes takes that place over. Listeners hear (job, before),
+// (null, before) when one is gone, and `before` has another id where an order became a job.
 
 import { hasEnded } from "/studio/words.js";
 

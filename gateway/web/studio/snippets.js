@@ -1,7 +1,7 @@
 // What was asked for, as text for a shell or a program: it can be pasted and works as it is.
 //
-// A shell has no session yet, so it makes one. A picture that is the session's own is nobody else's:
-// it is sent again, from a file. Pure.
+// A shell has no session yet, so it makes one. A picture that is the session's own is nobody
+// else's: it is sent again, from a file. Pure.
 
 /** What a job adds to its order, or only fills in; what the built-in provider is told for tests. */
 const DEFAULTS = { negative_prompt: "", n: 1, output_format: "png", strength: 0.75 };
@@ -37,9 +37,11 @@ export function curl(job, origin) {
   }
   const quoted = quote(body).replace(/\\u0000(\w+)\\u0000/g, `'"$$$1"'`);
   lines.push(
-    [`curl -sS ${origin}/v1/jobs ${bearer}`, "-H 'Content-Type: application/json'", `-d ${quoted}`].join(
-      " \\\n  ",
-    ),
+    [
+      `curl -sS ${origin}/v1/jobs ${bearer}`,
+      "-H 'Content-Type: application/json'",
+      `-d ${quoted}`,
+    ].join(" \\\n  "),
   );
   return `${lines.join("\n")}\n`;
 }

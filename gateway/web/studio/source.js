@@ -1,8 +1,8 @@
-// The picture that an order starts from: chosen, dropped, pasted or taken from the gallery; the part
-// of it that is drawn anew; and how far the new picture may go from it.
+// The picture that an order starts from: chosen, dropped, pasted or taken from the gallery; the
+// part of it that is drawn anew; and how far the new picture may go from it.
 //
-// A picture from outside is sent to the gateway at once and named in the order; one of the session's
-// own frames is named as it is. What is here is what the order says: no picture, no mask.
+// A picture from outside is sent to the gateway at once and named in the order; one of the
+// session's own frames is named as it is. What is here is what the order says: no picture, no mask.
 
 import { copyName, shrink } from "/studio/pictures.js";
 import { el, find, setBusy, setRatio, setText } from "/studio/dom.js";

@@ -136,7 +136,7 @@ let looks = 0;
 /** Reads what may have been missed, until it has been read. */
 async function catchUp() {
   if (looks++ > 0) return;
-  for (let taken = 0; taken < looks; ) {
+  for (let taken = 0; taken < looks;) {
     const wanted = looks;
     try {
       await shelf.catchUp();

@@ -1,5 +1,5 @@
-// Miniatures of the frames that the page has seen, a few hundred bytes each: what is shown, blurred,
-// until a frame has come. They outlive a reload.
+// Miniatures of the frames that the page has seen, a few hundred bytes each: what is shown,
+// blurred, until a frame has come. They outlive a reload.
 
 const SIDE_PX = 20;
 /** Miniatures that are kept, the newest; together they are some 200 kB. */

@@ -1,6 +1,7 @@
 // The larger view: one frame in a <dialog>, with what it was made from and what to do with it.
 //
-// The dialog element brings the focus trap, Escape and the return of focus; arrow keys turn the page.
+// The dialog element brings the focus trap, Escape and the return of focus; arrow keys turn the
+// page.
 
 import { el, find, lightDismiss, setFacts, setRatio, setText } from "/studio/dom.js";
 import * as tiny from "/studio/tiny.js";

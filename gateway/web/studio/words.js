@@ -1,4 +1,5 @@
-// Everything the studio says about a job, in plain words. Pure: a job goes in, a sentence comes out.
+// Everything the studio says about a job, in plain words. Pure: a job goes in, a sentence comes
+// out.
 
 const STATUS = {
   sending: "Sending",
@@ -120,8 +121,7 @@ export function note(job) {
 const UNREACHED = "The gateway can't be reached. Your prompt is kept.";
 
 /** Why an order was not accepted. */
-export const refusal = ({ status, message }) =>
-  status ? sentence(message) : UNREACHED;
+export const refusal = ({ status, message }) => (status ? sentence(message) : UNREACHED);
 
 /** When a refused order is worth another try. */
 export function again(at, now) {
