@@ -43,6 +43,9 @@ for (const colorScheme of ["light", "dark"]) {
         await page.locator(".more").evaluate((more) => (more.open = true));
         await look("the empty page");
         await studio.submit({ prompt: "for everybody", ...BRISK, n: 2 });
+        await studio.passesStep(1);
+        const moving = () => document.getAnimations().map(({ animationName }) => animationName);
+        assert.deepEqual(await page.evaluate(moving), [], "motion that was not wanted");
         await studio.reaches("completed");
         await page.locator(".print-button.is-in").nth(1).waitFor();
         await look("board and contact sheet");
@@ -111,7 +114,7 @@ test(
     await page.keyboard.press("Enter");
     assert.equal(await focus(), "Use prompt and seed");
     await page.keyboard.press("ArrowDown");
-    assert.equal(await focus(), "Compare seeds");
+    assert.equal(await focus(), "Start from this frame");
     await page.keyboard.press("Escape");
     assert.ok(await more.evaluate((node) => node === document.activeElement));
   }),

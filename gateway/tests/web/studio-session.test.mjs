@@ -137,11 +137,11 @@ test(
       const types = () => page.locator(".event-type").allTextContents();
       await page.locator('.event[data-type="completed"]').first().waitFor();
       await page.locator(".drawer select").selectOption(job);
+      assert.ok((await types()).includes("progress"));
+      await page.getByLabel("Steps and pings").uncheck();
       const own = await types();
       assert.deepEqual([own[0], own.at(-1)], ["queued", "completed"]);
-      assert.ok(own.includes("progress"));
-      await page.getByLabel("Steps and pings").uncheck();
-      assert.ok(!(await types()).includes("progress"));
+      assert.ok(!own.includes("progress"));
 
       await page.locator(".log").focus();
       await page.keyboard.press("End");

@@ -93,7 +93,7 @@ export class MaskEditor {
         el("div", { class: "mask-size" }, el("label", { for: "mask-size" }, "Brush"), this.size),
         el("div", { class: "actions" }, ...Object.values(this.tools)),
         this.cover,
-        el("div", { class: "mask-foot" }, this.done, this.fault),
+        el("div", { class: "mask-foot" }, this.fault, this.done),
       ),
     );
     this.#listen();

@@ -38,7 +38,8 @@ export function openMenu(anchor, items) {
 function place(anchor) {
   const at = anchor.getBoundingClientRect();
   const { width, height } = menu.getBoundingClientRect();
-  const left = Math.min(at.left, innerWidth - width - MARGIN_PX);
+  // The document's width is without the place that is kept for a scroll bar.
+  const left = Math.min(at.left, document.documentElement.clientWidth - width - MARGIN_PX);
   const below = at.bottom + 4;
   const top = below + height > innerHeight - MARGIN_PX ? at.top - height - 4 : below;
   menu.style.setProperty("left", `${Math.max(MARGIN_PX, left)}px`);

@@ -164,7 +164,7 @@ export class Source {
     setBusy(find("source-choose"), this.isBusy);
     const choose = image ? "Replace" : "Choose a picture";
     setText(find("source-choose"), this.isBusy ? "Sending…" : choose);
-    setText(find("source-mask"), this.#mask ? "Change mask" : "Paint a mask");
+    setText(find("source-mask"), this.#mask ? "Edit mask" : "Paint mask");
     const view = find("source-view");
     view.replaceChildren();
     if (!image) return;
