@@ -4,10 +4,12 @@ use std::path::Path;
 
 const STUDIO: &str = "web/studio";
 const CLIENT: &str = "web/client";
+const EXAMPLES: &str = "web/examples";
 
 fn main() {
     println!("cargo:rerun-if-changed={STUDIO}");
     println!("cargo:rerun-if-changed={CLIENT}");
+    println!("cargo:rerun-if-changed={EXAMPLES}");
     let index = Path::new(STUDIO).join("index.html");
     assert!(
         index.is_file(),

@@ -1,9 +1,9 @@
-//! The studio's files and the client's modules, compiled in (a debug build reads them from the source
-//! tree, so that a page can be edited and reloaded), and the picture that ships.
+//! The studio's files, the client's modules and the examples, compiled in (a debug build reads them
+//! from the source tree, so that a page can be edited and reloaded), and the picture that ships.
 //!
-//! A name is letters, digits, dots and dashes and stands in a table, so nothing beside the two
-//! folders can be reached. Browsers ask before they use a file again, so that the modules of a page
-//! are of one version.
+//! A name is letters, digits, dots and dashes (an example's has no dots) and stands in a table, so
+//! nothing beside the three folders can be reached. Browsers ask before they use a file again, so
+//! that the modules of a page are of one version.
 //! The policy lets the page load from this gateway alone: a prompt that finds its way into the page
 //! as markup can neither run nor send anything anywhere.
 //! The picture is the end of every fallback: it needs neither Redis nor a session nor the disk, and
@@ -11,8 +11,8 @@
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_RESOURCE_POLICY, ETAG, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_RESOURCE_POLICY, ETAG, LOCATION,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::web::Path;
 use actix_web::{HttpRequest, HttpResponse};
@@ -21,6 +21,8 @@ use rust_embed::RustEmbed;
 use super::access::no_route;
 use super::jobs::matches_etag;
 use super::problem::Problem;
+
+const INDEX: &str = "index.html";
 
 const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; style-src 'self'; \
                       script-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
@@ -33,6 +35,10 @@ struct Studio;
 #[folder = "web/client"]
 struct Client;
 
+#[derive(RustEmbed)]
+#[folder = "web/examples"]
+struct Examples;
+
 /// The picture that ships, drawn by the built-in provider from "calm misty mountains at dawn" with
 /// seed 2 at 512 × 512. Whoever changes it changes its path too: browsers keep it for good.
 const FALLBACK: &[u8] = include_bytes!("../../web/fallback.webp");
@@ -44,7 +50,7 @@ const FALLBACK_ETAG: &str = "\"fallback-1\"";
     responses((status = 200, description = "The studio", content_type = "text/html",
         body = String)))]
 pub async fn index(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    file::<Studio>(&request, "index.html")
+    file::<Studio>(&request, INDEX)
 }
 
 /// Serves the studio's page at the root.
@@ -52,7 +58,7 @@ pub async fn index(request: HttpRequest) -> Result<HttpResponse, Problem> {
     responses((status = 200, description = "The studio", content_type = "text/html",
         body = String)))]
 pub async fn root(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    file::<Studio>(&request, "index.html")
+    file::<Studio>(&request, INDEX)
 }
 
 /// Serves a file of the studio.
@@ -75,6 +81,54 @@ pub async fn studio(path: Path<String>, request: HttpRequest) -> Result<HttpResp
     ))]
 pub async fn client(path: Path<String>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     file::<Client>(&request, &path)
+}
+
+/// Sends to an example's page, whose address ends with a slash.
+#[utoipa::path(get, path = "/examples/{name}", tag = "studio", operation_id = "example",
+    security(()), params(("name" = String, Path, description = "Its name, as `morph`")),
+    responses(
+        (status = 308, description = "Its page is at the same path with a slash"),
+        (status = 404, description = "No such example"),
+    ))]
+pub async fn example(path: Path<String>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    file_of_example(&request, &path, INDEX)?;
+    let location = match request.query_string() {
+        "" => format!("/examples/{path}/"),
+        query => format!("/examples/{path}/?{query}"),
+    };
+    Ok(HttpResponse::PermanentRedirect().insert_header((LOCATION, location)).finish())
+}
+
+/// Serves an example's page; `morph` is a slideshow that never ends.
+#[utoipa::path(get, path = "/examples/{name}/", tag = "studio", operation_id = "examplePage",
+    security(()), params(("name" = String, Path, description = "Its name, as `morph`")),
+    responses(
+        (status = 200, description = "The page", content_type = "text/html", body = String),
+        (status = 404, description = "No such example"),
+    ))]
+pub async fn example_page(
+    path: Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    file_of_example(&request, &path, INDEX)
+}
+
+/// Serves a file of an example.
+#[utoipa::path(get, path = "/examples/{name}/{file}", tag = "studio",
+    operation_id = "exampleFile", security(()),
+    params(
+        ("name" = String, Path, description = "The example's name"),
+        ("file" = String, Path, description = "The file's name"),
+    ),
+    responses(
+        (status = 200, description = "The file", content_type = "text/javascript", body = String),
+        (status = 404, description = "No such file"),
+    ))]
+pub async fn example_file(
+    path: Path<(String, String)>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    file_of_example(&request, &path.0, &path.1)
 }
 
 /// Serves the picture that ships, the end of every `fallback`.
@@ -102,12 +156,28 @@ pub async fn fallback(request: HttpRequest) -> HttpResponse {
 }
 
 fn file<Folder: RustEmbed>(request: &HttpRequest, name: &str) -> Result<HttpResponse, Problem> {
-    let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_');
-    if !name.bytes().all(plain) {
+    if is_plain(name) { embedded::<Folder>(request, name) } else { Err(no_route()) }
+}
+
+fn file_of_example(
+    request: &HttpRequest,
+    example: &str,
+    name: &str,
+) -> Result<HttpResponse, Problem> {
+    // A folder's name has no dots, so that it can't be the one above.
+    if example.contains('.') || !is_plain(example) || !is_plain(name) {
         return Err(no_route());
     }
-    let content_type = content_type(name).ok_or_else(no_route)?;
-    let file = Folder::get(name).ok_or_else(no_route)?;
+    embedded::<Examples>(request, &format!("{example}/{name}"))
+}
+
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_'))
+}
+
+fn embedded<Folder: RustEmbed>(request: &HttpRequest, path: &str) -> Result<HttpResponse, Problem> {
+    let content_type = content_type(path).ok_or_else(no_route)?;
+    let file = Folder::get(path).ok_or_else(no_route)?;
     let digest = file.metadata.sha256_hash();
     let short = digest.iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
     let etag = format!("\"{short:016x}\"");

@@ -137,6 +137,9 @@ routes! {
     "/studio" { GET assets::index }
     "/studio/{file}" { GET assets::studio }
     "/client/{file}" { GET assets::client }
+    "/examples/{name}" { GET assets::example }
+    "/examples/{name}/" { GET assets::example_page }
+    "/examples/{name}/{file}" { GET assets::example_file }
 }
 
 /// Starts a path whose other methods are refused with the list of those it has.

@@ -42,6 +42,7 @@ use super::{
         files::create, files::serve, files::delete,
         events::session_events, events::job_events, artifacts::serve, assets::fallback, health::alive, health::ready,
         describe, assets::index, assets::studio, assets::client, assets::root,
+        assets::example, assets::example_page, assets::example_file,
     ),
     components(schemas(
         job_request::JobRequest, job_json::JobView<'_>, Document<'_>,

@@ -1,4 +1,4 @@
-//! The studio's files and the client's.
+//! The studio's files, the client's and the examples'.
 
 use reqwest::Method;
 
@@ -14,6 +14,8 @@ async fn the_page_and_its_files_are_served_under_a_policy_of_their_own() {
         ("/studio/base.css", "text/css; charset=utf-8"),
         ("/studio/studio.js", "text/javascript; charset=utf-8"),
         ("/client/framewire.js", "text/javascript; charset=utf-8"),
+        ("/examples/morph/", "text/html; charset=utf-8"),
+        ("/examples/morph/morph.js", "text/javascript; charset=utf-8"),
     ] {
         let response = gateway.ask(Method::GET, path).send().await.unwrap();
         let header = |name: &str| response.headers()[name].to_str().unwrap();
@@ -31,16 +33,28 @@ async fn the_page_and_its_files_are_served_under_a_policy_of_their_own() {
 }
 
 #[tokio::test]
-async fn everything_that_the_page_names_is_there() {
+async fn everything_that_a_page_names_is_there() {
     let gateway = Gateway::start().await;
-    let page = gateway.ask(Method::GET, "/").send().await.unwrap().text().await.unwrap();
-    let named: Vec<&str> =
-        page.split('"').filter(|text| text.starts_with("/studio/") && text.contains('.')).collect();
-    assert!(!named.is_empty());
-    for path in named {
-        assert_eq!(gateway.ask(Method::GET, path).send().await.unwrap().status(), 200, "{path}");
+    for (page, folder) in [("/", "/studio/"), ("/examples/morph/", "/examples/morph/")] {
+        let page = gateway.ask(Method::GET, page).send().await.unwrap().text().await.unwrap();
+        let named: Vec<&str> =
+            page.split('"').filter(|text| text.starts_with(folder) && text.contains('.')).collect();
+        assert!(!named.is_empty());
+        for path in named {
+            let answer = gateway.ask(Method::GET, path).send().await.unwrap();
+            assert_eq!(answer.status(), 200, "{path}");
+        }
+        assert!(!page.contains("<script>") && !page.contains(" style=\""), "the policy forbids it");
     }
-    assert!(!page.contains("<script>") && !page.contains(" style=\""), "the policy forbids it");
+}
+
+#[tokio::test]
+async fn an_example_is_found_without_its_slash() {
+    let gateway = Gateway::start().await;
+    let ask = gateway.ask(Method::GET, "/examples/morph?seconds=5").send().await.unwrap();
+    assert_eq!(ask.status(), 200);
+    assert_eq!(ask.url().path(), "/examples/morph/");
+    assert_eq!(ask.url().query(), Some("seconds=5"));
 }
 
 #[tokio::test]
@@ -63,7 +77,7 @@ async fn every_module_that_the_client_imports_is_there() {
 }
 
 #[tokio::test]
-async fn nothing_beside_the_two_folders_can_be_reached() {
+async fn nothing_beside_the_three_folders_can_be_reached() {
     let gateway = Gateway::start().await;
     for path in [
         "/studio/nope.js",
@@ -74,6 +88,13 @@ async fn nothing_beside_the_two_folders_can_be_reached() {
         "/studio/index",
         "/client/..%2Fstudio%2Findex.html",
         "/client/index.html",
+        "/examples/nope",
+        "/examples/nope/",
+        "/examples/morph/nope.js",
+        "/examples/..%2Fstudio/index.html",
+        "/examples/..%2Fstudio/",
+        "/examples/morph/..%2F..%2Fstudio%2Findex.html",
+        "/examples/morph%2Findex.html",
     ] {
         let response = gateway.ask(Method::GET, path).send().await.unwrap();
         problem_of(response, 404, "route_not_found").await;

@@ -9,7 +9,6 @@ const BASE = process.env.FRAMEWIRE_URL ?? "http://127.0.0.1:8080";
 const CHROMIUM = process.env.FRAMEWIRE_CHROMIUM ?? "/usr/bin/chromium";
 const FLAGS = [
   "--no-sandbox",
-  "--disable-gpu",
   "--disable-quic",
   "--no-first-run",
   "--disable-background-networking",
@@ -19,7 +18,16 @@ const FLAGS = [
 /** A picture takes half a minute where everything else runs beside it. */
 const WAIT_MS = 60_000;
 
-export const launch = () => chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+/**
+ * Starts the browser: with WebGL where `gl` says so (painted by the processor), and without those
+ * of Playwright's own flags that are named.
+ */
+export const launch = ({ gl = false, without = [] } = {}) =>
+  chromium.launch({
+    executablePath: CHROMIUM,
+    args: gl ? [...FLAGS, "--enable-unsafe-swiftshader"] : [...FLAGS, "--disable-gpu"],
+    ignoreDefaultArgs: without,
+  });
 
 /** Opens the studio as somebody new, and waits until its stream is live. */
 export async function visit(browser, options = {}) {

@@ -8,6 +8,7 @@ const EVENT_CHARS_MAX = 1 << 20;
 
 export class FetchEvents extends EventTarget {
   #abort = new AbortController();
+  /** @type {((event: Event) => unknown) | null} */
   onerror = null;
 
   /** @param {(init: RequestInit) => Promise<Response>} open */
@@ -27,22 +28,26 @@ export class FetchEvents extends EventTarget {
     if (!this.#abort.signal.aborted) this.onerror?.(new Event("error"));
   }
 
+  /** @param {(init: RequestInit) => Promise<Response>} open */
   async #read(open) {
     const headers = { Accept: "text/event-stream" };
     const response = await open({ headers, signal: this.#abort.signal, cache: "no-store" });
-    if (!response.ok) return void response.body?.cancel();
+    if (!response.ok || !response.body) return void response.body?.cancel();
     const text = new TextDecoder();
     let rest = "";
-    for await (const chunk of response.body) {
+    const chunks = /** @type {AsyncIterable<Uint8Array>} */ (/** @type {any} */ (response.body));
+    for await (const chunk of chunks) {
       rest += text.decode(chunk, { stream: true });
       const blocks = rest.split("\n\n");
-      rest = blocks.pop();
+      rest = blocks.pop() ?? "";
       if (rest.length > EVENT_CHARS_MAX) return;
       for (const block of blocks) this.#say(block);
     }
   }
 
+  /** @param {string} block */
   #say(block) {
+    /** @type {Record<string, string>} */
     const fields = { event: "message", data: "", id: "" };
     for (const line of block.split("\n")) {
       const colon = line.indexOf(":");

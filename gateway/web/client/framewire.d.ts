@@ -51,10 +51,13 @@ export interface Job {
   progress: Progress | null;
   preview: Preview | null;
   frames: Frame[];
-  /** Frames that could not be made, and why. */
-  missing?: { index: number; error: { code: string; message: string } }[];
   error: JobError | null;
   fallback: Fallback | null;
+  /** Frames of a completed job that could not be made. */
+  missing?: { index: number; error: { code: string; message: string } }[];
+  input?: { prompt?: string; [field: string]: unknown };
+  /** True of one that the gateway does not know: it says so, and the client has it fail. */
+  isUnknown?: boolean;
   [field: string]: unknown;
 }
 
@@ -132,14 +135,44 @@ export interface Order {
   [field: string]: unknown;
 }
 
+/** As much of an EventSource as is needed. */
+export interface EventStream {
+  addEventListener(type: string, handle: (event: MessageEvent) => void): void;
+  onerror: ((event: Event) => unknown) | null;
+  close(): void;
+}
+
 export type State = "idle" | "connecting" | "live" | "reconnecting" | "polling";
+
+/** How long the client waits for what, in milliseconds or times; see timing.js. */
+export interface Timing {
+  firstSyncMs: number;
+  silencePings: number;
+  steadyMs: number;
+  reconnectMs: number;
+  reconnectMsMax: number;
+  blockedTries: number;
+  blockedAgainMs: number;
+  pollMs: number;
+  pollMsMax: number;
+  checkMs: number;
+  submitTries: number;
+  submitMs: number;
+  submitMsMax: number;
+  loadTries: number;
+  remakeMs: number;
+  remakeMsMax: number;
+  capMsMax: number;
+  quietPings: number;
+  leaderPings: number;
+}
 
 export interface Options {
   /** Where the gateway is; in a page, the page's own origin. */
   url?: string;
   /** A session's token, where it is not a cookie. It is never replaced. */
   token?: string;
-  /** Model of orders that name none: `builtin`. */
+  /** Model of orders that name none; else the gateway's default one. */
   model?: string;
   /** Longest time without anything to show; else twice the estimate, at most 30 s. */
   capMs?: number;
@@ -155,10 +188,10 @@ export interface Options {
   /** Something may have been missed; jobs in flight are read again without being asked to. */
   onReset?(): void;
   fetch?: typeof fetch;
-  EventSource?: new (url: string) => EventSource;
+  EventSource?: new (url: string) => EventStream;
   storage?: Storage;
   /** Other times than those in timing.js. */
-  timing?: Record<string, number>;
+  timing?: Partial<Timing>;
 }
 
 export interface Said {
@@ -170,7 +203,10 @@ export interface Said {
 
 export interface FrameCache {
   get(url: string): Promise<Blob>;
+  /** Gives whether it is kept. */
   keep(url: string): Promise<boolean>;
+  /** The addresses of all that is kept, oldest first. */
+  all(): Promise<string[]>;
 }
 
 export class Framewire {
@@ -189,13 +225,18 @@ export class Framewire {
       onWait?(pauseMs: number): void;
     },
   ): Promise<JobHandle>;
+  /** Frames of an order, ready and under way; null where the gateway has no `POST /v1/frames/next`. */
+  nextFrames(
+    order: Order,
+    how?: { count?: number; seen?: string[]; signal?: AbortSignal },
+  ): Promise<{ frames: Frame[]; jobs: JobHandle[]; fallback: Fallback | null } | null>;
   resume(): Promise<JobHandle[]>;
   watch(id: string): Promise<JobHandle>;
   /** Calls the API as this session; rejects with a `Problem`. A `FormData` is sent as it is. */
   call(
     method: string,
     path: string,
-    options?: { body?: unknown; headers?: Record<string, string> },
+    options?: { body?: object; headers?: Record<string, string> },
   ): Promise<any>;
   /** Follows every job of the session, whoever orders it. */
   follow(onJob: (handle: JobHandle) => void): void;
@@ -213,24 +254,76 @@ export class Problem extends Error {
   readonly retryAfterMs: number | null;
 }
 
-export class AsyncFrameLoader<Picture = ImageBitmap> {
-  constructor(get: (url: string) => Promise<Blob>, options?: { parallel?: number });
-  load(url: string): Promise<Picture>;
+/** What can be shown: in a page a decoded picture; where there is no decoder, the bytes. */
+export type Picture = ImageBitmap | Blob;
+
+/** Loads and decodes pictures, as many at a time as the network bears. */
+export class AsyncFrameLoader {
+  constructor(
+    get: (url: string) => Promise<Blob>,
+    options?: { parallel?: number; timing?: Partial<Timing> },
+  );
+  /** Loads a picture, in a page an `ImageBitmap`; who asked for it closes it. */
+  load(url: string): Promise<any>;
 }
 
-export class ProgressiveLoader<Picture = ImageBitmap> {
+/** Shows a job on a picture element: what stands in, then previews, then the frame. */
+export class JobPicture<P = any> {
   constructor(
-    show: (picture: Picture, kind: "fallback" | "preview" | "frame", url: string) => void,
-    load: (url: string) => Promise<Picture>,
+    show: (picture: P, kind: "fallback" | "preview" | "frame", url: string) => void,
+    load: (url: string) => Promise<P>,
   );
   follow(handle: JobHandle): this;
+  /** Offers a picture; gives whether it was shown. */
   offer(kind: "fallback" | "preview" | "frame", url: string): Promise<boolean>;
 }
 
-export class FrameBuffer<Item extends { index: number } = Frame> {
-  constructor(framesMax?: number);
+/** So many frames of one order: those that are ready at once, the rest as they come. */
+export class ProgressiveLoader {
+  constructor(
+    fw: Framewire,
+    options?: { load?: (url: string) => Promise<any>; timing?: Partial<Timing> },
+  );
+  /** Throws when nothing comes any more. Who leaves the loop early cancels what is under way. */
+  want(
+    count: number,
+    order: Order,
+  ): AsyncGenerator<{ frame: Frame; picture: any }, void, undefined>;
+}
+
+export interface BufferedFrame {
+  picture: any;
+}
+
+export interface BufferOptions {
+  /** Frames that are kept ahead: 3. */
+  ahead?: number;
+  /** Whether a picture may be shown; by default whether it has a size and more than one shade. */
+  isValid?: (picture: any) => boolean;
+  timing?: Partial<Timing>;
+}
+
+/** Keeps a few frames ahead, and hands out none without a valid picture. */
+export class FrameBuffer<Item extends BufferedFrame = BufferedFrame> {
+  /** `make` makes one frame; what fails is made anew after a pause. */
+  constructor(make: (signal: AbortSignal) => Promise<Item>, options?: BufferOptions);
+  /** Fills a buffer with a client's frames; `next` gives each order, or a handle under way. */
+  static of<O extends Order | JobHandle>(
+    fw: Framewire,
+    next: () => O | Promise<O>,
+    options?: BufferOptions & {
+      /** Longest wait for one frame before its job is cancelled: 60 s. */
+      patienceMs?: number;
+      load?: (url: string) => Promise<any>;
+    },
+  ): FrameBuffer<{ picture: any; frame: Frame; order: O; job: JobHandle }>;
+  /** Frames that can be taken at once. */
   readonly size: number;
-  push(frame: Item): boolean;
+  /** Frames that failed since the last that did not. */
+  readonly failed: number;
+  take(): Item | null;
   next(): Promise<Item>;
-  skip(): void;
+  /** Drops all that is there and under way, and begins anew. */
+  flush(): void;
+  close(): void;
 }

@@ -14,11 +14,12 @@
 
 import { FetchEvents } from "./fetch-events.js";
 import { FrameCache } from "./frame-cache.js";
-import { EVENT_TYPES, JobHandle } from "./job.js";
+import { EVENT_TYPES } from "./job-change.js";
+import { JobHandle } from "./job.js";
 import { Jobs } from "./jobs.js";
 import { Poller } from "./poll.js";
 import { Memory, pageStorage } from "./remember.js";
-import { Session } from "./session.js";
+import { Problem, Session } from "./session.js";
 import { canShare, SharedStream } from "./share.js";
 import { Stream } from "./stream.js";
 import { bodyOf, newKey, submit } from "./submit.js";
@@ -26,8 +27,12 @@ import { TIMING } from "./timing.js";
 
 export { AsyncFrameLoader } from "./async-frame-loader.js";
 export { FrameBuffer } from "./frame-buffer.js";
+export { JobPicture } from "./job-picture.js";
 export { ProgressiveLoader } from "./progressive-loader.js";
 export { Problem } from "./session.js";
+
+/** @typedef {import("./framewire.d.ts").Order} Order */
+/** @typedef {import("./framewire.d.ts").Job} Job */
 
 export class Framewire {
   #session;
@@ -37,10 +42,15 @@ export class Framewire {
   #poller;
   #options;
   #timing;
+  /** By job, the key under which it is remembered. @type {Map<string, string>} */
   #keys = new Map();
+  /** @type {((handle: JobHandle) => void) | null} */
   #onJob = null;
   #started = false;
+  /** Whether the gateway has `POST /v1/frames/next`, as far as is known. */
+  #givesNext = true;
   #closing = new AbortController();
+  /** @type {import("./framewire.d.ts").State} */
   #state = "idle";
 
   /** @param {import("./framewire.d.ts").Options} [options] */
@@ -49,6 +59,7 @@ export class Framewire {
     if (!url) throw new TypeError("url is missing: where the gateway is");
     this.#options = options;
     this.#timing = { ...TIMING, ...timing };
+    /** @type {typeof globalThis.fetch} */
     const fetch = options.fetch ?? ((...args) => globalThis.fetch(...args));
     this.#session = new Session({ url, token, fetch });
     this.#memory = new Memory(options.storage ?? pageStorage());
@@ -78,10 +89,10 @@ export class Framewire {
 
   /** Whether this tab has the stream. */
   get leads() {
-    return this.#started && this.#stream.leads !== false;
+    return this.#started && this.#stream.leads;
   }
 
-  /** Makes an address that the gateway gave absolute. */
+  /** Makes an address that the gateway gave absolute. @param {string} path */
   href(path) {
     return this.#session.href(path);
   }
@@ -91,22 +102,36 @@ export class Framewire {
    *
    * Rejects with the `Problem` that refuses the order, whose `fallback` can be shown, or with a
    * network error after many tries; from then on every end is an outcome.
+   *
+   * @param {Order} order
+   * @param {{idempotencyKey?: string, capMs?: number, signal?: AbortSignal,
+   *   onWait?: (pauseMs: number) => void}} [how]
    */
   generate(order, { idempotencyKey: key = newKey(), ...how } = {}) {
-    const body = bodyOf(order, this.#options.model ?? "builtin");
+    const body = bodyOf(order, this.#options.model);
     return this.#order({ key, body }, how);
   }
 
-  /** Calls the API as this session; gives the document, or rejects with a `Problem`. */
+  /**
+   * Calls the API as this session; gives the document, or rejects with a `Problem`.
+   *
+   * @param {string} method
+   * @param {string} path
+   * @param {{body?: object, headers?: Record<string, string>}} [options]
+   */
   call(method, path, options) {
     return this.#session.call(method, path, options);
   }
 
-  /** Follows every job of the session, whoever orders it: `onJob` gets each handle, once held. */
+  /**
+   * Follows every job of the session, whoever orders it: `onJob` gets each handle, once held.
+   *
+   * @param {(handle: JobHandle) => void} onJob
+   */
   follow(onJob) {
     this.#onJob = onJob;
     this.#jobs.found = (job) =>
-      "v" in job ? void this.#hold(job, null) : void this.watch(job.id).catch(() => {});
+      "v" in job ? void this.#hold(job) : void this.watch(job.id).catch(() => {});
     this.#start();
   }
 
@@ -115,18 +140,44 @@ export class Framewire {
     if (this.#started) this.#stream.reconnect();
   }
 
+  /**
+   * Asks for frames of an order, wherever they come from: those that are ready and were not `seen`,
+   * and the handles of the rest; null where the gateway has no `POST /v1/frames/next`.
+   *
+   * @param {Order} order
+   * @param {{count?: number, seen?: string[], signal?: AbortSignal}} [how]
+   */
+  async nextFrames(order, { count, seen = [], signal } = {}) {
+    if (!this.#givesNext) return null;
+    const { model, input, priority } = bodyOf(order, this.#options.model);
+    const { n, ...rest } = input;
+    const body = { model, priority, input: rest, count: count ?? n ?? 1, seen };
+    this.#start();
+    try {
+      const send = () => this.#session.call("POST", "/v1/frames/next", { body });
+      const ask = () => submit(send, this.#timing, this.#untilClosed(signal));
+      const hold = (/** @type {{jobs: Job[]}} */ { jobs }) => jobs.map((job) => this.#hold(job));
+      const { answer, handles } = await this.#jobs.during(ask, hold);
+      return { frames: answer.frames, jobs: handles, fallback: answer.fallback ?? null };
+    } catch (error) {
+      this.#givesNext = !(error instanceof Problem && [404, 405].includes(error.status));
+      if (this.#givesNext) throw error;
+      return null;
+    }
+  }
+
   /** Goes on with what was in flight when the page was left; gives the handles, oldest first. */
   async resume() {
     const orders = this.#memory.all();
-    const resumed = orders.map((order) =>
-      order.id ? this.#find(order) : this.#order(order).catch(() => null),
+    const resumed = orders.map(({ key, id, body }) =>
+      id ? this.#find(id, key) : this.#order({ key, body }).catch(() => null),
     );
-    return (await Promise.all(resumed)).filter(Boolean);
+    return (await Promise.all(resumed)).filter((handle) => handle !== null);
   }
 
-  /** Follows a job by its id. One that the gateway does not know has failed. */
+  /** Follows a job by its id. One that the gateway does not know has failed. @param {string} id */
   async watch(id) {
-    return this.#jobs.get(id) ?? (await this.#find({ id }));
+    return this.#jobs.get(id) ?? (await this.#find(id));
   }
 
   /** Ends stream, polling and waiting; jobs go on without us. */
@@ -138,17 +189,23 @@ export class Framewire {
     this.#state = "idle";
   }
 
+  /**
+   * @param {{key: string, body: import("./submit.js").Body}} order
+   * @param {{capMs?: number, signal?: AbortSignal, onWait?: (pauseMs: number) => void}} [how]
+   */
   async #order({ key, body }, { capMs, signal, onWait } = {}) {
     this.#memory.put(key, { body });
     try {
       this.#start();
-      const gaveUp = AbortSignal.any([this.#closing.signal, ...(signal ? [signal] : [])]);
-      const waiting = { signal: gaveUp, onWait };
-      const send = () => submit(this.#session, body, key, this.#timing, waiting);
-      return await this.#jobs.during(send, (job) => {
+      const headers = { "Idempotency-Key": key };
+      const send = () => this.#session.call("POST", "/v1/jobs", { body, headers });
+      const ask = () => submit(send, this.#timing, this.#untilClosed(signal), onWait);
+      const hold = (/** @type {Job} */ job) => {
         this.#memory.put(key, { body, id: job.id });
         return this.#hold(job, key, capMs);
-      });
+      };
+      const { handles } = await this.#jobs.during(ask, (job) => [hold(job)]);
+      return /** @type {JobHandle} */ (handles[0]);
     } catch (error) {
       // Whoever left midway finds the order when they come back.
       if (!this.#closing.signal.aborted) this.#memory.drop(key);
@@ -156,22 +213,29 @@ export class Framewire {
     }
   }
 
-  async #find({ key, id }) {
+  /** @param {AbortSignal} [signal] */
+  #untilClosed(signal) {
+    return signal ? AbortSignal.any([this.#closing.signal, signal]) : this.#closing.signal;
+  }
+
+  /** @param {string} id @param {string} [key] */
+  async #find(id, key) {
     this.#start();
     const handle = this.#jobs.get(id) ?? this.#hold({ id, v: -1, status: "queued" }, key);
     await this.#jobs.refresh(handle).catch(() => this.#poller.once());
     return handle;
   }
 
+  /** @param {Partial<Job> & {id: string}} job @param {string} [key] @param {number} [capMs] */
   #hold(job, key, capMs = this.#options.capMs) {
     const known = this.#jobs.get(job.id);
     if (known) {
       if (key) this.#keys.set(job.id, key);
-      known.take(job);
+      known.take(/** @type {Job} */ (job));
       return known;
     }
     const path = `/v1/jobs/${encodeURIComponent(job.id)}`;
-    const ask = async (handle, verb) => {
+    const ask = async (/** @type {JobHandle} */ handle, /** @type {string} */ verb) => {
       // Held before it is asked, so that an event that overtakes the answer is not missed.
       this.#jobs.add(handle);
       try {
@@ -182,6 +246,7 @@ export class Framewire {
       return handle;
     };
     if (key) this.#keys.set(job.id, key);
+    /** @type {ConstructorParameters<typeof JobHandle>[1]} */
     const actions = {
       cancel: (handle) => ask(handle, "cancel"),
       retry: (handle) => ask(handle, "retry"),
@@ -196,6 +261,7 @@ export class Framewire {
     return handle;
   }
 
+  /** @param {JobHandle} handle */
   #keep(handle) {
     if (handle.settled) return this.#jobs.remove(handle);
     if (this.#closing.signal.aborted) return handle.close();
@@ -209,6 +275,7 @@ export class Framewire {
     this.#poller.arm();
   }
 
+  /** @param {JobHandle} handle */
   #settled(handle) {
     this.#jobs.remove(handle);
     const key = this.#keys.get(handle.id);
@@ -223,6 +290,7 @@ export class Framewire {
   }
 
   #makeStream() {
+    /** @type {import("./stream.js").Hooks} */
     const hooks = {
       onEvent: (type, data) => this.#jobs.dispatch(type, data),
       onReset: () => {
@@ -233,26 +301,32 @@ export class Framewire {
       onState: (state) => this.#connected(state),
     };
     const how = {
-      connect: (path) => this.#connect(path),
+      connect: (/** @type {string} */ path) => this.#connect(path),
       prepare: () => this.#session.ensure(),
       types: EVENT_TYPES,
       timing: this.#timing,
     };
     const shares = this.#options.share ?? true;
     if (!shares || !this.#session.isCookie || !canShare()) return new Stream(how, hooks);
-    const make = (leading) => new Stream(how, leading);
+    const make = (/** @type {import("./stream.js").Hooks} */ leading) => new Stream(how, leading);
     return new SharedStream("framewire.stream", make, hooks, this.#timing);
   }
 
+  /**
+   * @param {string} path
+   * @returns {import("./framewire.d.ts").EventStream}
+   */
   #connect(path) {
     const { EventSource } = this.#options;
     if (EventSource) return new EventSource(this.href(path));
     if (this.#session.isCookie && globalThis.EventSource) {
       return new globalThis.EventSource(this.href(path));
     }
-    return new FetchEvents((init) => this.#session.fetch(path, init));
+    const events = new FetchEvents((init) => this.#session.fetch(path, init));
+    return /** @type {import("./framewire.d.ts").EventStream} */ (/** @type {unknown} */ (events));
   }
 
+  /** @param {import("./stream.js").StreamState} state */
   #connected(state) {
     this.#poller.polling = state === "blocked";
     this.#state = state === "blocked" ? "polling" : state;

@@ -4,89 +4,39 @@
 // one rule: the higher `v` wins, and at the same `v` progress goes only forward. Callbacks hear of
 // what is different afterwards, so a late or repeated message is not heard at all.
 
-import { changes } from "./changes.js";
+import { APPLY, changes, further, hasEnded } from "./job-change.js";
+import { JobEvents } from "./job-events.js";
 import { capOf, deferred } from "./wait.js";
 
-/** What each event changes, beside `v` and `status`. */
-const APPLY = {
-  queued: (job, data) => ({
-    queue_position: data.position ?? null,
-    estimated_wait_ms: data.estimated_wait_ms ?? null,
-    progress: null,
-    preview: null,
-    frames: [],
-    error: null,
-    finished_at: null,
-    timings: null,
-    cancel_requested: false,
-    retry_count: data.retry_count ?? job.retry_count,
-    // Why it waits again, which no answer tells: the reason, when it is tried, what went wrong.
-    reason: data.reason,
-    retry_at: data.retry_at ?? null,
-    failure: data.error?.message ?? null,
-  }),
-  position: (job, { ahead, eta_ms }) => ({
-    queue_position: ahead ?? null,
-    estimated_wait_ms: eta_ms ?? job.estimated_wait_ms,
-    retry_at: null,
-  }),
-  started: (job, { attempt }) => ({
-    attempt_count: attempt ?? job.attempt_count,
-    queue_position: null,
-  }),
-  progress: (job, { stage, step, steps, fraction, eta_ms }) => ({
-    // A change of stage comes without steps, and the bar stays where it was.
-    progress:
-      steps === undefined
-        ? { ...job.progress, stage }
-        : further(job.progress, { stage, step, steps, fraction, eta_ms }),
-    queue_position: null,
-  }),
-  preview: (job, { index, url, step }) => ({ preview: { index, url, step }, queue_position: null }),
-  "frame-ready": (job, { frame }) => ({
-    frames: [...job.frames.filter((other) => other.index !== frame.index), frame].sort(
-      (a, b) => a.index - b.index,
-    ),
-  }),
-  completed: (job, { frames, missing, timings }) => ({
-    frames: frames ?? job.frames,
-    missing: missing ?? [],
-    timings: timings ?? null,
-  }),
-  failed: (job, { error, fallback }) => ({
-    error: error ?? null,
-    fallback: fallback ?? job.fallback,
-  }),
-  cancelled: (job, { fallback }) => ({ fallback: fallback ?? job.fallback }),
-};
-
-export const EVENT_TYPES = Object.keys(APPLY);
-
-/** Of these only the newest is worth waiting in line. */
-const PASSING = new Set(["position", "progress"]);
-
-const hasEnded = ({ status }) => ["completed", "failed", "cancelled"].includes(status);
-
-const further = (before, after) => ((before?.step ?? -1) > (after?.step ?? -1) ? before : after);
+/** @typedef {import("./framewire.d.ts").Job} Job */
+/** @typedef {import("./framewire.d.ts").Listeners} Listeners */
+/** @typedef {import("./framewire.d.ts").Outcome} Outcome */
+/** @typedef {import("./framewire.d.ts").Frame | import("./framewire.d.ts").ShownFallback} First */
+/** @typedef {(handle: JobHandle) => Promise<JobHandle>} Action */
 
 export class JobHandle {
   #job;
   #actions;
   #cap_ms_max;
+  /** @type {Listeners[]} */
   #listeners = [];
+  /** @type {Set<JobEvents>} */
   #readers = new Set();
-  #end;
-  #first;
-  #cap = 0;
+  /** @type {ReturnType<typeof deferred<Outcome>>} */
+  #end = deferred();
+  /** @type {ReturnType<typeof deferred<First>>} */
+  #first = deferred();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #cap;
   #told = false;
 
   /**
-   * @param {object} job whole
-   * @param {{cancel: Function, retry: Function, settled: Function}} actions
+   * @param {Partial<Job> & {id: string}} job whole
+   * @param {{cancel: Action, retry: Action, settled: (handle: JobHandle) => void}} actions
    * @param {{capMs?: number, capMsMax: number}} cap
    */
   constructor(job, actions, { capMs, capMsMax }) {
-    this.#job = { ...job, frames: job.frames ?? [] };
+    this.#job = /** @type {Job} */ ({ ...job, frames: job.frames ?? [] });
     this.#actions = actions;
     this.#cap_ms_max = { capMs, capMsMax };
     this.#begin();
@@ -129,10 +79,12 @@ export class JobHandle {
     return this.#first.promise;
   }
 
-  /** Adds callbacks by name; they hear at once what is there already. */
+  /** Adds callbacks by name; they hear at once what is there already. @param {Listeners} listeners */
   on(listeners) {
     this.#listeners.push(listeners);
-    for (const [type, value] of changes({ frames: [] }, this.#job)) listeners[type]?.(value, this);
+    for (const [type, value] of changes({ frames: [] }, this.#job)) {
+      /** @type {any} */ (listeners)[type]?.(value, this);
+    }
     listeners.change?.(this.#job, this);
     if (this.#told) listeners.fallback?.(this.#fallback(), this);
     if (this.settled) listeners.settled?.(this.#outcome(), this);
@@ -141,36 +93,9 @@ export class JobHandle {
 
   /** Reads the events from now to the end; who reads slowly misses progress and nothing else. */
   [Symbol.asyncIterator]() {
-    const queue = [];
-    const reader = { wake: null, done: this.settled };
-    reader.push = (event) => {
-      if (PASSING.has(event.type) && queue.at(-1)?.type === event.type) queue.pop();
-      queue.push(event);
-      reader.wake?.();
-    };
-    reader.end = () => {
-      reader.done = true;
-      this.#readers.delete(reader);
-      reader.wake?.();
-    };
-    if (!reader.done) this.#readers.add(reader);
-    return {
-      next: async () => {
-        while (queue.length === 0 && !reader.done) {
-          await new Promise((wake) => (reader.wake = wake));
-        }
-        return queue.length
-          ? { value: queue.shift(), done: false }
-          : { value: undefined, done: true };
-      },
-      return: async () => {
-        reader.end();
-        return { value: undefined, done: true };
-      },
-      [Symbol.asyncIterator]() {
-        return this;
-      },
-    };
+    const reader = new JobEvents(this.settled, (gone) => void this.#readers.delete(gone));
+    if (!this.settled) this.#readers.add(reader);
+    return reader;
   }
 
   /** Asks for its end; what ran may still complete. */
@@ -183,7 +108,7 @@ export class JobHandle {
     return this.#actions.retry(this);
   }
 
-  /** Takes the whole job from an answer; gives whether that was news. */
+  /** Takes the whole job from an answer; gives whether that was news. @param {Job} job */
   take(job) {
     const before = this.#job;
     if (job.v < before.v) return false;
@@ -192,7 +117,11 @@ export class JobHandle {
     return this.#put(after);
   }
 
-  /** Takes an event of the stream. */
+  /**
+   * Takes an event of the stream.
+   * @param {import("./job-change.js").EventType} type
+   * @param {import("./job-change.js").EventData} data
+   */
   apply(type, data) {
     const before = this.#job;
     if (data.v < before.v || (hasEnded(before) && data.v === before.v)) return;
@@ -203,9 +132,12 @@ export class JobHandle {
     this.#put(after);
   }
 
-  /** The gateway does not know it: it failed, and its fallback stands in. */
+  /**
+   * The gateway does not know it: it failed, and its fallback stands in.
+   * @param {import("./session.js").Problem} problem
+   */
   lost(problem) {
-    const error = { code: problem.code, message: problem.message, retryable: false };
+    const error = { code: problem.code ?? "UNKNOWN", message: problem.message, retryable: false };
     const fallback = problem.fallback ?? this.#job.fallback;
     this.#put({ ...this.#job, status: "failed", error, fallback, isUnknown: true });
   }
@@ -221,12 +153,13 @@ export class JobHandle {
     this.#first = deferred();
     this.#told = false;
     if (this.settled) return void this.#settle();
-    if (this.frames.length) return void this.#first.resolve(this.frames[0]);
+    if (this.frames[0]) return void this.#first.resolve(this.frames[0]);
     const { capMs, capMsMax } = this.#cap_ms_max;
     const cap_ms = capMs ?? capOf(this.#job.estimated_wait_ms, capMsMax);
     this.#cap = setTimeout(() => this.#showFallback(), cap_ms);
   }
 
+  /** @param {Job} after */
   #put(after) {
     const before = this.#job;
     this.#job = after;
@@ -236,7 +169,7 @@ export class JobHandle {
       news = true;
       if (type === "frame") {
         clearTimeout(this.#cap);
-        this.#first.resolve(value);
+        this.#first.resolve(/** @type {First} */ (value));
       }
       this.#tell(type, value);
     }
@@ -249,7 +182,7 @@ export class JobHandle {
     clearTimeout(this.#cap);
     if (this.frames.length === 0) this.#showFallback();
     const outcome = this.#outcome();
-    this.#first.resolve(this.frames[0]);
+    if (this.frames[0]) this.#first.resolve(this.frames[0]);
     this.#end.resolve(outcome);
     this.#tell("settled", outcome);
     for (const reader of this.#readers) reader.end();
@@ -264,14 +197,18 @@ export class JobHandle {
     this.#tell("fallback", fallback);
   }
 
+  /** @returns {import("./framewire.d.ts").ShownFallback} */
   #fallback() {
     const { fallback, status, isUnknown } = this.#job;
-    const reason = isUnknown ? "unknown" : this.settled ? status : "waited";
+    const end = /** @type {Outcome["status"]} */ (status);
+    const reason = isUnknown ? "unknown" : this.settled ? end : "waited";
     return { ...fallback, reason };
   }
 
+  /** @returns {Outcome} */
   #outcome() {
-    const { status, frames, error, fallback } = this.#job;
+    const { frames, error, fallback } = this.#job;
+    const status = /** @type {Outcome["status"]} */ (this.#job.status);
     const picture = frames[0]?.url ?? fallback?.url ?? null;
     return {
       status,
@@ -283,11 +220,15 @@ export class JobHandle {
     };
   }
 
-  /** A callback that throws is its author's to hear of, and holds up nobody else. */
+  /**
+   * A callback that throws is its author's to hear of, and holds up nobody else.
+   * @param {string} type
+   * @param {unknown} value
+   */
   #tell(type, value) {
     for (const listeners of this.#listeners) {
       try {
-        listeners[type]?.(value, this);
+        /** @type {any} */ (listeners)[type]?.(value, this);
       } catch (error) {
         (globalThis.reportError ?? console.error)(error);
       }

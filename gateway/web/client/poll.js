@@ -10,13 +10,15 @@ export class Poller {
   #on = false;
   #due = false;
   #busy = false;
-  #timer = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
   #pause_ms;
   #stopped = false;
 
   /**
    * @param {() => Promise<boolean>} look says whether there was news
    * @param {() => boolean} wanted whether anything is in flight
+   * @param {import("./timing.js").Timing} timing
    */
   constructor(look, wanted, timing) {
     this.#look = look;
@@ -55,7 +57,7 @@ export class Poller {
 
   async #turn() {
     clearTimeout(this.#timer);
-    this.#timer = 0;
+    this.#timer = undefined;
     if (this.#busy || this.#stopped) return;
     this.#busy = true;
     this.#due = false;

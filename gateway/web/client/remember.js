@@ -8,6 +8,8 @@ const PREFIX = "framewire.order.";
 /** Jobs are kept for a day after their end; what is older than two is nobody's any more. */
 const AGE_MS_MAX = 2 * 86_400_000;
 
+/** @typedef {{key: string, at: number, body?: any, id?: string}} Remembered */
+
 export class Memory {
   #storage;
 
@@ -16,23 +18,27 @@ export class Memory {
     this.#storage = storage;
   }
 
+  /** @param {string} key @param {{body?: object, id?: string}} order */
   put(key, order) {
     this.#try((storage) =>
       storage.setItem(PREFIX + key, JSON.stringify({ ...order, at: Date.now() })),
     );
   }
 
+  /** @param {string} key */
   drop(key) {
     this.#try((storage) => storage.removeItem(PREFIX + key));
   }
 
-  /** @returns {{key: string, body: object, id?: string}[]} oldest first */
+  /** @returns {Remembered[]} oldest first */
   all() {
+    /** @type {Remembered[]} */
     const orders = [];
     this.#try((storage) => {
       const names = Array.from({ length: storage.length }, (_, index) => storage.key(index));
-      for (const name of names.filter((name) => name?.startsWith(PREFIX))) {
-        const order = JSON.parse(storage.getItem(name));
+      for (const name of names) {
+        if (!name?.startsWith(PREFIX)) continue;
+        const order = JSON.parse(storage.getItem(name) ?? "null");
         if (Date.now() - order.at > AGE_MS_MAX) storage.removeItem(name);
         else orders.push({ key: name.slice(PREFIX.length), ...order });
       }
@@ -40,6 +46,7 @@ export class Memory {
     return orders.sort((a, b) => a.at - b.at);
   }
 
+  /** @param {(storage: Storage) => void} work */
   #try(work) {
     try {
       if (this.#storage) work(this.#storage);

@@ -9,33 +9,60 @@
 
 import { backoff, jitter } from "./timing.js";
 
+/** Until a stream says it itself. */
+export const PING_MS = 15_000;
+
+/** @typedef {import("./framewire.d.ts").EventStream} EventStream */
+/** @typedef {"connecting" | "live" | "reconnecting" | "blocked"} StreamState */
+/** @typedef {import("./job-change.js").EventType} EventType */
+
+/**
+ * Who listens: to events, to a position that was lost, to how the stream is, to its pings.
+ * @typedef {{
+ *   onEvent: (type: EventType, data: any, cursor: string | null, id?: string | null) => void,
+ *   onReset: (cursor: string | null) => void,
+ *   onState: (state: StreamState) => void,
+ *   onPing?: () => void,
+ *   onWire?: (said: import("./framewire.d.ts").Said) => void,
+ * }} Hooks
+ */
+
 export class Stream {
   #connect;
+  #prepare;
   #hooks;
   #timing;
   #types;
+  /** @type {EventStream | null} */
   #source = null;
+  /** @type {string | null} */
   #cursor = null;
   #tries = 0;
   #unheard = 0;
-  #retry = 0;
-  #steady = 0;
-  #watchdog = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #retry;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #steady;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #watchdog;
   #silence_ms = 0;
   #running = false;
+  /** How often this stream says something, as it said itself. */
+  ping_ms = PING_MS;
   #listening = new AbortController();
 
   /**
-   * @param {{connect: (path: string) => EventSource, prepare: () => Promise<unknown>,
-   *   types: string[], timing: typeof import("./timing.js").TIMING}} how
-   * @param {{onEvent: Function, onReset: Function, onState: Function, onPing?: Function,
-   *   onWire?: Function}} hooks
+   * @param {{connect: (path: string) => EventStream, prepare: () => Promise<unknown>,
+   *   types: EventType[], timing: import("./timing.js").Timing}} how
+   * @param {Hooks} hooks
    */
   constructor({ connect, prepare, types, timing }, hooks) {
     this.#connect = connect;
-    this.#hooks = { prepare, ...hooks };
+    this.#prepare = prepare;
+    this.#hooks = hooks;
     this.#types = types;
     this.#timing = timing;
+    /** @type {(type: string, handle: (event: any) => void) => void} */
     const listen = (type, handle) =>
       globalThis.addEventListener?.(type, handle, { signal: this.#listening.signal });
     listen("online", () => this.reconnect());
@@ -44,12 +71,17 @@ export class Stream {
     listen("pagehide", () => this.#close());
   }
 
-  /** Starts from a position, or from now where it is null. */
+  /** Starts from a position, or from now where it is null. @param {string | null} [cursor] */
   start(cursor = null) {
     this.#cursor = cursor;
     this.#running = true;
     this.#hooks.onState("connecting");
     this.#open();
+  }
+
+  /** A stream of its own is nobody else's. */
+  get leads() {
+    return true;
   }
 
   stop() {
@@ -71,7 +103,7 @@ export class Stream {
     // A stream that ended before its first word may have been a 401: look after the session first.
     if (this.#unheard > 0 || this.#cursor === null) {
       try {
-        await this.#hooks.prepare();
+        await this.#prepare();
       } catch {
         if (!this.#source) this.#lost();
         return;
@@ -84,6 +116,7 @@ export class Stream {
     const source = this.#connect(`/v1/events${query}`);
     this.#source = source;
     this.#heard();
+    /** @type {(type: string, handle: (data: any, id: string | null) => void) => void} */
     const listen = (type, handle) =>
       source.addEventListener(type, (event) => {
         if (source !== this.#source) return;
@@ -104,9 +137,11 @@ export class Stream {
     source.onerror = () => source === this.#source && this.#lost();
   }
 
+  /** @param {{mode: string, at?: string, head?: string, ping_ms?: number}} sync */
   #synced({ mode, at, head, ping_ms }) {
     this.#unheard = 0;
-    this.#silence_ms = this.#timing.silencePings * (ping_ms || 15_000);
+    this.ping_ms = ping_ms || PING_MS;
+    this.#silence_ms = this.#timing.silencePings * this.ping_ms;
     this.#heard();
     clearTimeout(this.#steady);
     this.#steady = setTimeout(() => (this.#tries = 0), this.#timing.steadyMs);
@@ -116,6 +151,7 @@ export class Stream {
     this.#hooks.onReset(this.#cursor);
   }
 
+  /** @param {{retry_ms?: number}} bye */
   #bye({ retry_ms }) {
     this.#close();
     this.#again(retry_ms ?? this.#pause());
@@ -126,6 +162,7 @@ export class Stream {
     this.#again(this.#pause());
   }
 
+  /** @param {number} pause_ms */
   #again(pause_ms) {
     if (!this.#running) return;
     this.#hooks.onState(this.#blocked ? "blocked" : "reconnecting");

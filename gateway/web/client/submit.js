@@ -5,13 +5,23 @@
 
 import { Problem } from "./session.js";
 import { backoff } from "./timing.js";
+import { pause } from "./wait.js";
+
+/** @typedef {{model?: string, input: Record<string, unknown>, [aside: string]: unknown}} Body */
 
 /** What stands beside the input in an order; everything else is the input. */
 const ASIDE = ["model", "priority", "start_within_s", "metadata", "webhook"];
 
-/** Makes the body of a submit; `{prompt, width}` alone will do. */
+/**
+ * Makes the body of a submit; `{prompt, width}` alone will do. Without a model it is the gateway's.
+ *
+ * @param {import("./framewire.d.ts").Order} order
+ * @param {string} [model]
+ * @returns {Body}
+ */
 export function bodyOf(order, model) {
-  if (order.input) return { model, ...order };
+  if (order.input) return /** @type {Body} */ ({ model, ...order });
+  /** @type {Body} */
   const body = { model, input: {} };
   for (const [name, value] of Object.entries(order)) {
     (ASIDE.includes(name) ? body : body.input)[name] = value;
@@ -25,35 +35,29 @@ export function newKey() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Gives the job; throws the `Problem` that refuses it, or the last network error. */
-export async function submit(session, body, key, timing, { signal, onWait } = {}) {
+/**
+ * Sends an order until it is answered, and gives the answer; throws the `Problem` that refuses it, or
+ * the last network error. `send` must be one that may arrive twice; `onWait` hears of each pause.
+ *
+ * @template T
+ * @param {() => Promise<T>} send
+ * @param {import("./timing.js").Timing} timing
+ * @param {AbortSignal} signal
+ * @param {(pauseMs: number) => void} [onWait]
+ * @returns {Promise<T>}
+ */
+export async function submit(send, timing, signal, onWait) {
   for (let tries = 1; ; tries++) {
     try {
-      return await session.call("POST", "/v1/jobs", { body, headers: { "Idempotency-Key": key } });
-    } catch (error) {
+      return await send();
+    } catch (caught) {
+      const error = /** @type {Partial<Problem>} */ (caught);
       const unanswered = !(error instanceof Problem);
       const passing = unanswered || (error.status === 503 && error.code !== "queue_full");
-      if (!passing || tries >= timing.submitTries || signal?.aborted) throw error;
+      if (!passing || tries >= timing.submitTries || signal.aborted) throw error;
       const pause_ms = error.retryAfterMs ?? backoff(tries, timing.submitMs, timing.submitMsMax);
       onWait?.(pause_ms);
       await pause(pause_ms, signal);
     }
   }
-}
-
-/** Waits; while the browser knows that it is offline, for the network and no time else. */
-function pause(ms, signal) {
-  const offline = globalThis.navigator?.onLine === false;
-  return new Promise((go) => {
-    const done = new AbortController();
-    const on = (target, type) => target?.addEventListener(type, end, { signal: done.signal });
-    const timer = offline ? 0 : setTimeout(end, ms);
-    on(globalThis.window, "online");
-    on(signal, "abort");
-    function end() {
-      clearTimeout(timer);
-      done.abort();
-      go();
-    }
-  });
 }

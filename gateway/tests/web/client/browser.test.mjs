@@ -6,46 +6,13 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { after, before, test } from "node:test";
 
-import { launch, visitClient } from "../browser.mjs";
+import { visitClient } from "../browser.mjs";
+import { BRISK, inBrowser, jobsOf, order, outcome, runs, SLOW } from "./page.mjs";
 
-let browser;
-before(async () => (browser = await launch()));
-after(() => browser.close());
+const inContext = inBrowser({ after, before });
 
-/** Gives a test a browser context, so a session, of its own. */
-const inContext = (body) => async () => {
-  const context = await browser.newContext();
-  try {
-    await body(context);
-  } finally {
-    await context.close();
-  }
-};
-
-const BRISK = { prompt: "a red fox in snow", width: 64, height: 64, steps: 4, step_ms: 20 };
-const SLOW = { ...BRISK, steps: 30, step_ms: 100 };
-
-/** Orders in the page and leaves the handle in `window.job`. */
-const order = (page, what) =>
-  page.evaluate(async (input) => {
-    window.job = await window.fw.generate(input);
-    return window.job.id;
-  }, what);
-
-const runs = (page) => page.reaches(() => window.job.progress?.step >= 2);
-
-/** The outcome of `window.job`, as far as it can leave the page. */
-async function outcome(page) {
-  await page.reaches(() => window.job.settled);
-  return page.evaluate(async () => {
-    const { status, picture, job } = await window.job.result;
-    const { width } = await createImageBitmap(await window.fw.frames.get(picture));
-    return { status, picture, id: job.id, width };
-  });
-}
-
-const jobsOf = (page) =>
-  page.evaluate(async () => (await (await fetch("/v1/jobs?limit=100")).json()).data);
+/** A handle alone is two kilobytes; what the browser itself notes of a request is far less. */
+const HELD_BYTES_MAX = 500;
 
 test(
   "an order is followed by its steps, a preview and a frame that decodes",
@@ -139,45 +106,90 @@ test(
   "two hundred jobs of one page share one stream and leave nothing behind",
   inContext(async (context) => {
     const page = await visitClient(context);
-    const statuses = await page.evaluate(
-      async (input) => {
-        const many = (count) => Array.from({ length: count }, () => window.fw.generate(input));
-        const seen = [];
-        // A session may have a hundred unfinished ones.
-        for (const count of [80, 80, 40]) {
-          const jobs = await Promise.all(many(count));
-          for (const { status } of await Promise.all(jobs.map(({ result }) => result))) {
-            seen.push(status);
+    const cdp = await context.newCDPSession(page);
+    await cdp.send("Performance.enable");
+    /** What the page holds once everything that can go has gone. */
+    const held = async () => {
+      await cdp.send("HeapProfiler.collectGarbage");
+      const { metrics } = await cdp.send("Performance.getMetrics");
+      const { JSHeapUsedSize, JSEventListeners } = Object.fromEntries(
+        metrics.map(({ name, value }) => [name, value]),
+      );
+      return { heap_bytes: JSHeapUsedSize, listeners: JSEventListeners };
+    };
+    const runAll = (counts) =>
+      page.evaluate(
+        async ({ input, counts }) => {
+          const many = (count) => Array.from({ length: count }, () => window.fw.generate(input));
+          const seen = [];
+          for (const count of counts) {
+            const jobs = await Promise.all(many(count));
+            for (const { status } of await Promise.all(jobs.map(({ result }) => result))) {
+              seen.push(status);
+            }
           }
-        }
-        return seen;
-      },
-      { ...BRISK, steps: 1, step_ms: 0 },
-    );
+          return seen;
+        },
+        { input: { ...BRISK, steps: 1, step_ms: 0 }, counts },
+      );
+    await runAll([20]);
+    const before = await held();
+    // A session may have a hundred unfinished ones.
+    const statuses = await runAll([80, 80, 40]);
+    const after = await held();
     assert.equal(statuses.length, 200);
     assert.deepEqual([...new Set(statuses)], ["completed"]);
     assert.equal(await page.evaluate(() => window.fw.inFlight), 0);
     assert.equal(await page.evaluate(() => localStorage.length), 0);
     assert.equal(page.streamsOpened, 1);
+    assert.equal(after.listeners, before.listeners);
+    const grown = (after.heap_bytes - before.heap_bytes) / 200;
+    assert.ok(grown < HELD_BYTES_MAX, `each job left ${Math.round(grown)} bytes behind`);
   }),
 );
 
 test(
-  "two tabs share one stream, and the other takes it over when the leader closes",
+  "as many frames as are wanted come one by one, and their pictures decode",
   inContext(async (context) => {
-    const leader = await visitClient(context);
-    await order(leader, BRISK);
-    await leader.reaches(() => window.fw.state === "live");
-    const other = await visitClient(context);
-    await order(other, SLOW);
-    await runs(other);
-    assert.equal(other.streamsOpened, 0, "what it knows it has from the leader");
-    assert.equal(await other.evaluate(() => window.fw.leads), false);
+    const page = await visitClient(context);
+    const widths = await page.evaluate(async (input) => {
+      const { ProgressiveLoader } = await import("/client/framewire.js");
+      const widths = [];
+      const frames = new ProgressiveLoader(window.fw).want(5, input);
+      for await (const { picture } of frames) widths.push(picture.width);
+      return widths;
+    }, BRISK);
+    assert.deepEqual(widths, [64, 64, 64, 64, 64]);
+    assert.equal(await page.evaluate(() => window.fw.inFlight), 0);
+  }),
+);
 
-    await leader.close();
-    await other.reaches(() => window.fw.leads && window.fw.state === "live");
-    assert.equal((await outcome(other)).status, "completed");
-    assert.equal(other.streamsOpened, 1);
+test(
+  "a buffer hands out no picture that is black all over",
+  inContext(async (context) => {
+    const page = await visitClient(context);
+    const handed = await page.evaluate(async (input) => {
+      const { FrameBuffer } = await import("/client/framewire.js");
+      const black = () => new OffscreenCanvas(64, 64);
+      const fill = (canvas) => {
+        const brush = canvas.getContext("2d", { alpha: false });
+        brush.fillRect(0, 0, 64, 64);
+        return canvas.transferToImageBitmap();
+      };
+      let made = 0;
+      const make = async () => ({ picture: fill(black()), n: made++ });
+      const blank = new FrameBuffer(make, { ahead: 1, timing: { remakeMs: 1, remakeMsMax: 1 } });
+      const drawn = FrameBuffer.of(window.fw, () => input, { ahead: 1 });
+      const { frame, picture } = await drawn.next();
+      const seen = { made, blanks: blank.size, width: picture.width, url: frame.url };
+      blank.close();
+      drawn.close();
+      return seen;
+    }, BRISK);
+    assert.ok(handed.made > 1, "blank ones are made again");
+    assert.equal(handed.blanks, 0);
+    assert.equal(handed.width, 64);
+    assert.match(handed.url, /^\/v1\/artifacts\//);
   }),
 );
 
@@ -195,7 +207,7 @@ test(
 
 test(
   "another visitor sees nothing of the first one's jobs",
-  inContext(async (context) => {
+  inContext(async (context, browser) => {
     const first = await visitClient(context);
     const id = await order(first, SLOW);
     const elsewhere = await browser.newContext();

@@ -180,6 +180,28 @@ test("the events of a job can be read to its end", async (t) => {
   assert.deepEqual(types, ["started", "completed"]);
 });
 
+test("a job that completes without all of its frames names those that are missing", async (t) => {
+  const { gateway, job } = await inFlight(t);
+  const missing = [{ index: 1, error: { code: "TEMPORARY", message: "busy" } }];
+  const frames = [frameOf(job.id, 0)];
+  gateway.tell(job.id, "completed", { status: "completed", frames, data: { frames, missing } });
+  const outcome = await job.result;
+  assert.deepEqual([outcome.status, outcome.frames.length], ["completed", 1]);
+  assert.deepEqual(outcome.job.missing, missing);
+});
+
+test("a job that is answered completed at once has its frame and holds nothing", async (t) => {
+  const gateway = await Scripted.start(t);
+  gateway.set("job_1", { key: "k", status: "completed", frames: [frameOf("job_1", 0)] });
+  const storage = new FakeStorage();
+  const fw = gateway.client({ storage });
+  const job = await fw.generate({ prompt: "a fox" }, { idempotencyKey: "k" });
+  const seen = [];
+  job.on({ frame: ({ url }) => seen.push(url), settled: ({ status }) => seen.push(status) });
+  assert.deepEqual(seen, [frameOf("job_1", 0).url, "completed"]);
+  assert.deepEqual([fw.inFlight, storage.length], [0, 0]);
+});
+
 test("a callback that throws holds up no other", async (t) => {
   const { gateway, job } = await inFlight(t);
   const report = t.mock.method(console, "error", () => {});
