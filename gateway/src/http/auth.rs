@@ -128,6 +128,19 @@ fn token<'a>(request: &'a HttpRequest, settings: &Settings) -> Result<&'a str, P
     }
 }
 
+/// Finds the session that a browser's cookie opens, with its token; `None` if it opens none.
+pub async fn of_cookie<'a>(
+    request: &'a HttpRequest,
+    context: &Context,
+) -> Result<Option<(Session, &'a str)>, StoreError> {
+    if request.headers().contains_key(AUTHORIZATION) {
+        return Ok(None);
+    }
+    let Ok(token) = token(request, &context.settings) else { return Ok(None) };
+    let session = context.tokens.verify(&context.store, token).await?;
+    Ok(session.map(|session| (session, token)))
+}
+
 /// Refuses what a page of another site made the browser send, if the operator has not listed it.
 pub fn refuse_cross_site(request: &HttpRequest, settings: &Settings) -> Result<(), Problem> {
     match request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes) {

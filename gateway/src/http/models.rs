@@ -55,6 +55,10 @@ struct AbilitiesView<'a> {
     seed: bool,
     /// Whether `steps` mean something
     steps: bool,
+    /// Whether it can start from a picture: `image`, `strength`
+    image: bool,
+    /// Whether it can draw a part of that picture anew: `mask`
+    mask: bool,
 }
 
 /// Sizes that a model draws: these alone, or sides that are multiples
@@ -96,7 +100,7 @@ pub async fn list(context: Data<Context>) -> HttpResponse {
 
 impl<'a> From<&'a Abilities> for AbilitiesView<'a> {
     fn from(abilities: &'a Abilities) -> Self {
-        let &Abilities { frames_max, negative_prompt, steps, seed, .. } = abilities;
+        let &Abilities { frames_max, negative_prompt, steps, seed, image, mask, .. } = abilities;
         let sizes = match &abilities.sizes {
             Sizes::Only(only) => SizesView::Only { only },
             &Sizes::Multiples { of, max, ratio_max } => SizesView::Multiples {
@@ -113,6 +117,8 @@ impl<'a> From<&'a Abilities> for AbilitiesView<'a> {
             negative_prompt,
             seed,
             steps,
+            image,
+            mask,
         }
     }
 }

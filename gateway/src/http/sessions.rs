@@ -13,20 +13,25 @@ use super::job_json::At;
 use super::problem::Problem;
 use super::{Context, auth, extract};
 
-/// A session that is asked for; there is nothing to say yet
-#[derive(Debug, Deserialize, ToSchema)]
+/// A session that is asked for
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SessionRequest {}
+pub struct SessionRequest {
+    /// Keeps the session that the browser's cookie opens, if it opens one; a page that asks so on every
+    /// visit has a session without a failed request, and one that lives as long as it is used
+    #[serde(default)]
+    keep: bool,
+}
 
 impl extract::Body for SessionRequest {
     const REQUIRED: &'static [&'static str] = &[];
 
-    fn expected(_: &str) -> Option<&'static str> {
-        None
+    fn expected(pointer: &str) -> Option<&'static str> {
+        (pointer == "/keep").then_some("true or false")
     }
 
     fn placeholder(_: &str) -> Value {
-        Value::Null
+        Value::Bool(false)
     }
 
     fn check(&self, _: &Settings) -> Vec<InputFault> {
@@ -40,8 +45,9 @@ impl extract::Body for SessionRequest {
 pub struct SessionView<'a> {
     /// Its name
     id: &'a str,
-    /// Its secret, shown this once
-    token: &'a str,
+    /// Its secret, shown this once; absent where a session was kept
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
     /// When it ends unless it is used
     #[schema(value_type = String, format = DateTime)]
     expires_at: At,
@@ -55,6 +61,8 @@ pub struct SessionView<'a> {
 #[utoipa::path(post, path = "/v1/sessions", tag = "sessions", operation_id = "createSession",
     security(()), request_body(content = Option<SessionRequest>, description = "`{}` or nothing"),
     responses(
+        (status = 200, description = "The session that was kept", body = SessionView,
+            headers(("Set-Cookie", description = "The token, for as long again"))),
         (status = 201, description = "A new session", body = SessionView,
             headers(("Set-Cookie", description = "The token, for browsers"))),
         (status = 401, description = "No tenant's key, where one is needed, or one that is nobody's"),
@@ -68,22 +76,30 @@ pub async fn create(
 ) -> Result<HttpResponse, Problem> {
     // A page of another site could otherwise replace a user's session with a fresh one by a form.
     auth::refuse_cross_site(&request, &context.settings)?;
-    let tenant = auth::tenant(&request, &context.settings)?;
+    // Who has a session keeps it without a key.
+    let tenant = auth::tenant(&request, &context.settings);
     let bytes = extract::bytes(&request, payload, context.settings.gateway.body_bytes_max).await?;
+    let mut wanted = SessionRequest::default();
     if !bytes.is_empty() {
         extract::refuse_other_types(&request)?;
-        extract::parse::<SessionRequest>(&bytes, &context.settings)?;
+        wanted = extract::parse::<SessionRequest>(&bytes, &context.settings)?;
     }
-    let session = context.store.create_session_for(&tenant).await?;
     let now_ms = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default();
-    let lifetime_ms = SESSION_LIFETIME.as_secs() * 1_000;
+    let expires_at = At(now_ms + SESSION_LIFETIME.as_secs() * 1_000);
     let secure = context.settings.gateway.has_secure_cookie();
+    if wanted.keep
+        && let Some((session, token)) = auth::of_cookie(&request, &context).await?
+    {
+        let kept = SessionView { id: session.id.as_str(), token: None, expires_at };
+        return Ok(HttpResponse::Ok()
+            .cookie(auth::cookie(token, secure))
+            .insert_header(super::NO_STORE)
+            .json(kept));
+    }
+    let session = context.store.create_session_for(&tenant?).await?;
+    let made = SessionView { id: session.id.as_str(), token: Some(&session.token), expires_at };
     Ok(HttpResponse::Created()
         .cookie(auth::cookie(&session.token, secure))
         .insert_header(super::NO_STORE)
-        .json(SessionView {
-            id: session.id.as_str(),
-            token: &session.token,
-            expires_at: At(now_ms + lifetime_ms),
-        }))
+        .json(made))
 }

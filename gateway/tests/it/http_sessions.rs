@@ -25,6 +25,24 @@ async fn a_session_is_a_token_and_a_cookie_that_scripts_cannot_read() {
 }
 
 #[tokio::test]
+async fn a_browser_that_asks_for_it_keeps_its_session_and_a_stranger_gets_a_new_one() {
+    let gateway = Gateway::start().await;
+    let keep = || gateway.ask(Method::POST, "/v1/sessions").json(&json!({"keep": true}));
+    let made = json_of(keep().send().await.unwrap(), 201).await;
+    let cookie = format!("framewire={}", made["token"].as_str().unwrap());
+
+    let kept = keep().header("cookie", &cookie).send().await.unwrap();
+    assert!(kept.headers()["set-cookie"].to_str().unwrap().starts_with(&cookie));
+    let kept = json_of(kept, 200).await;
+    assert_eq!((&kept["id"], kept.get("token")), (&made["id"], None));
+
+    let other = keep().header("cookie", format!("{cookie}x")).send().await.unwrap();
+    assert_ne!(json_of(other, 201).await["id"], made["id"]);
+    let fresh = gateway.ask(Method::POST, "/v1/sessions").header("cookie", &cookie);
+    assert_ne!(json_of(fresh.send().await.unwrap(), 201).await["id"], made["id"]);
+}
+
+#[tokio::test]
 async fn a_session_request_with_anything_in_it_is_refused() {
     let gateway = Gateway::start().await;
     let response = gateway.ask(Method::POST, "/v1/sessions").json(&json!({"admin": true}));

@@ -11,7 +11,7 @@ async fn the_page_and_its_files_are_served_under_a_policy_of_their_own() {
         ("/", "text/html; charset=utf-8"),
         ("/studio", "text/html; charset=utf-8"),
         ("/studio/index.html", "text/html; charset=utf-8"),
-        ("/studio/studio.css", "text/css; charset=utf-8"),
+        ("/studio/base.css", "text/css; charset=utf-8"),
         ("/studio/studio.js", "text/javascript; charset=utf-8"),
         ("/client/framewire.js", "text/javascript; charset=utf-8"),
         ("/examples/morph/", "text/html; charset=utf-8"),

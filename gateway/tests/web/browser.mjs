@@ -15,7 +15,8 @@ const FLAGS = [
   "--disable-component-update",
   "--disable-sync",
 ];
-const WAIT_MS = 30_000;
+/** A picture takes half a minute where everything else runs beside it. */
+const WAIT_MS = 60_000;
 
 /**
  * Starts the browser: with WebGL where `gl` says so (painted by the processor), and without those
@@ -32,6 +33,21 @@ export const launch = ({ gl = false, without = [] } = {}) =>
 export async function visit(browser, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   context.setDefaultTimeout(WAIT_MS);
+  return openTab(context);
+}
+
+/** Gives a test its visitor, and shows the visitor out whatever happens. */
+export const asVisitor = (browser, body, options) => async () => {
+  const studio = await visit(browser(), options);
+  try {
+    await body(studio);
+  } finally {
+    await studio.leave();
+  }
+};
+
+/** Opens the studio in a tab more of a visitor, and waits until it hears of news. */
+export async function openTab(context) {
   const page = await context.newPage();
   const studio = new Studio(context, page);
   page.on(
@@ -51,7 +67,7 @@ export class Studio {
     this.context = context;
     this.page = page;
     this.cards = page.locator(".card");
-    this.prints = page.locator(".print-button");
+    this.prints = page.locator(".print-button:enabled");
     this.view = page.locator("#view");
   }
 
@@ -74,6 +90,11 @@ export class Studio {
     await page.locator("#prompt").fill(prompt);
   }
 
+  /** Opens the session's past as a list of jobs, or as the contact sheet. */
+  past(view) {
+    return this.page.locator(`[name="past-view"][value="${view}"]`).check({ force: true });
+  }
+
   async submit(settings) {
     await this.order(settings);
     await this.page.locator("#submit").click();
@@ -81,7 +102,7 @@ export class Studio {
 
   /** Waits for the newest card to be in a state, and gives its job's id. */
   async reaches(status) {
-    const card = this.cards.first();
+    const card = this.page.locator('.card[data-job^="job_"]').first();
     await card.waitFor();
     const id = await card.getAttribute("data-job");
     await this.page.locator(`.card[data-job="${id}"][data-status="${status}"]`).waitFor();
@@ -102,6 +123,24 @@ export class Studio {
       const response = await fetch(where);
       return { status: response.status, body: await response.json().catch(() => null) };
     }, path);
+  }
+
+  /** Orders a job as another program of this session would. */
+  orderByApi(input) {
+    return this.page.evaluate(async (wanted) => {
+      const response = await fetch("/v1/jobs", {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ input: wanted }),
+      });
+      return (await response.json()).id;
+    }, input);
+  }
+
+  /** Waits for a job's card to be in a state. */
+  card(job, status) {
+    const card = this.page.locator(`.card[data-job="${job}"][data-status="${status}"]`);
+    return card.waitFor().then(() => card);
   }
 
   async jobs() {

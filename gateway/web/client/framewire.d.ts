@@ -85,6 +85,8 @@ export interface Listeners {
   /** Nothing to show within the cap, or ever. */
   fallback?(fallback: ShownFallback, handle: JobHandle): void;
   settled?(outcome: Outcome, handle: JobHandle): void;
+  /** Anything of the job that changed. */
+  change?(job: Job, handle: JobHandle): void;
 }
 
 export interface JobEvent {
@@ -181,11 +183,22 @@ export interface Options {
   /** Whether tabs share one stream: true. */
   share?: boolean;
   onState?(state: State): void;
+  /** Everything that the stream says, as it is: events, `sync`, `ping` and `bye`. */
+  onWire?(said: Said): void;
+  /** Something may have been missed; jobs in flight are read again without being asked to. */
+  onReset?(): void;
   fetch?: typeof fetch;
   EventSource?: new (url: string) => EventStream;
   storage?: Storage;
   /** Other times than those in timing.js. */
   timing?: Partial<Timing>;
+}
+
+export interface Said {
+  type: string;
+  data: Record<string, unknown>;
+  /** Null where it has none of its own. */
+  id: string | null;
 }
 
 export interface FrameCache {
@@ -204,7 +217,13 @@ export class Framewire {
   readonly frames: FrameCache;
   generate(
     order: Order,
-    how?: { idempotencyKey?: string; capMs?: number; signal?: AbortSignal },
+    how?: {
+      idempotencyKey?: string;
+      capMs?: number;
+      signal?: AbortSignal;
+      /** Hears of each pause before an order without an answer is sent again. */
+      onWait?(pauseMs: number): void;
+    },
   ): Promise<JobHandle>;
   /** Frames of an order, ready and under way; null where the gateway has no `POST /v1/frames/next`. */
   nextFrames(
@@ -213,6 +232,16 @@ export class Framewire {
   ): Promise<{ frames: Frame[]; jobs: JobHandle[]; fallback: Fallback | null } | null>;
   resume(): Promise<JobHandle[]>;
   watch(id: string): Promise<JobHandle>;
+  /** Calls the API as this session; rejects with a `Problem`. A `FormData` is sent as it is. */
+  call(
+    method: string,
+    path: string,
+    options?: { body?: object; headers?: Record<string, string> },
+  ): Promise<any>;
+  /** Follows every job of the session, whoever orders it. */
+  follow(onJob: (handle: JobHandle) => void): void;
+  /** Comes back to the stream at once. */
+  reconnect(): void;
   href(path: string): string;
   close(): void;
 }

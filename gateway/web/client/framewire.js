@@ -44,6 +44,8 @@ export class Framewire {
   #timing;
   /** By job, the key under which it is remembered. @type {Map<string, string>} */
   #keys = new Map();
+  /** @type {((handle: JobHandle) => void) | null} */
+  #onJob = null;
   #started = false;
   /** Whether the gateway has `POST /v1/frames/next`, as far as is known. */
   #givesNext = true;
@@ -67,7 +69,7 @@ export class Framewire {
     );
     this.#poller = new Poller(
       () => this.#jobs.refreshAll(),
-      () => this.#jobs.size > 0,
+      () => this.#jobs.size > 0 || this.#jobs.found !== null,
       this.#timing,
     );
     this.#stream = this.#makeStream();
@@ -102,11 +104,40 @@ export class Framewire {
    * network error after many tries; from then on every end is an outcome.
    *
    * @param {Order} order
-   * @param {{idempotencyKey?: string, capMs?: number, signal?: AbortSignal}} [how]
+   * @param {{idempotencyKey?: string, capMs?: number, signal?: AbortSignal,
+   *   onWait?: (pauseMs: number) => void}} [how]
    */
-  generate(order, { idempotencyKey: key = newKey(), capMs, signal } = {}) {
+  generate(order, { idempotencyKey: key = newKey(), ...how } = {}) {
     const body = bodyOf(order, this.#options.model);
-    return this.#order({ key, body }, capMs, signal);
+    return this.#order({ key, body }, how);
+  }
+
+  /**
+   * Calls the API as this session; gives the document, or rejects with a `Problem`.
+   *
+   * @param {string} method
+   * @param {string} path
+   * @param {{body?: object, headers?: Record<string, string>}} [options]
+   */
+  call(method, path, options) {
+    return this.#session.call(method, path, options);
+  }
+
+  /**
+   * Follows every job of the session, whoever orders it: `onJob` gets each handle, once held.
+   *
+   * @param {(handle: JobHandle) => void} onJob
+   */
+  follow(onJob) {
+    this.#onJob = onJob;
+    this.#jobs.found = (job) =>
+      "v" in job ? void this.#hold(job) : void this.watch(job.id).catch(() => {});
+    this.#start();
+  }
+
+  /** Comes back to the stream at once, without the rest of a pause. */
+  reconnect() {
+    if (this.#started) this.#stream.reconnect();
   }
 
   /**
@@ -160,16 +191,15 @@ export class Framewire {
 
   /**
    * @param {{key: string, body: import("./submit.js").Body}} order
-   * @param {number} [capMs]
-   * @param {AbortSignal} [signal]
+   * @param {{capMs?: number, signal?: AbortSignal, onWait?: (pauseMs: number) => void}} [how]
    */
-  async #order({ key, body }, capMs, signal) {
+  async #order({ key, body }, { capMs, signal, onWait } = {}) {
     this.#memory.put(key, { body });
     try {
       this.#start();
       const headers = { "Idempotency-Key": key };
       const send = () => this.#session.call("POST", "/v1/jobs", { body, headers });
-      const ask = () => submit(send, this.#timing, this.#untilClosed(signal));
+      const ask = () => submit(send, this.#timing, this.#untilClosed(signal), onWait);
       const hold = (/** @type {Job} */ job) => {
         this.#memory.put(key, { body, id: job.id });
         return this.#hold(job, key, capMs);
@@ -200,6 +230,7 @@ export class Framewire {
   #hold(job, key, capMs = this.#options.capMs) {
     const known = this.#jobs.get(job.id);
     if (known) {
+      if (key) this.#keys.set(job.id, key);
       known.take(/** @type {Job} */ (job));
       return known;
     }
@@ -226,6 +257,7 @@ export class Framewire {
       handle.on({ frame: ({ url }) => void this.frames.keep(url).catch(() => {}) });
     }
     this.#keep(handle);
+    this.#onJob?.(handle);
     return handle;
   }
 
@@ -234,7 +266,8 @@ export class Framewire {
     if (handle.settled) return this.#jobs.remove(handle);
     if (this.#closing.signal.aborted) return handle.close();
     this.#jobs.add(handle);
-    if (!this.#keys.has(handle.id)) {
+    // Who follows all jobs finds them again without being reminded.
+    if (!this.#keys.has(handle.id) && !this.#onJob) {
       const key = newKey();
       this.#keys.set(handle.id, key);
       this.#memory.put(key, { id: handle.id });
@@ -260,7 +293,11 @@ export class Framewire {
     /** @type {import("./stream.js").Hooks} */
     const hooks = {
       onEvent: (type, data) => this.#jobs.dispatch(type, data),
-      onReset: () => this.#poller.once(),
+      onReset: () => {
+        this.#poller.once();
+        this.#options.onReset?.();
+      },
+      onWire: (said) => this.#options.onWire?.(said),
       onState: (state) => this.#connected(state),
     };
     const how = {

@@ -19,10 +19,19 @@ export const APPLY = {
     preview: null,
     frames: [],
     error: null,
+    finished_at: null,
+    timings: null,
+    cancel_requested: false,
+    retry_count: data.retry_count ?? job.retry_count,
+    // Why it waits again, which no answer tells: the reason, when it is tried, what went wrong.
+    reason: data.reason,
+    retry_at: data.retry_at ?? null,
+    failure: data.error?.message ?? null,
   }),
   position: (job, { ahead, eta_ms }) => ({
     queue_position: ahead ?? null,
     estimated_wait_ms: eta_ms ?? job.estimated_wait_ms,
+    retry_at: null,
   }),
   started: (job, { attempt }) => ({
     attempt_count: attempt ?? job.attempt_count,

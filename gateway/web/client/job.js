@@ -85,6 +85,7 @@ export class JobHandle {
     for (const [type, value] of changes({ frames: [] }, this.#job)) {
       /** @type {any} */ (listeners)[type]?.(value, this);
     }
+    listeners.change?.(this.#job, this);
     if (this.#told) listeners.fallback?.(this.#fallback(), this);
     if (this.settled) listeners.settled?.(this.#outcome(), this);
     return this;
@@ -111,7 +112,7 @@ export class JobHandle {
   take(job) {
     const before = this.#job;
     if (job.v < before.v) return false;
-    const after = { ...job, frames: job.frames ?? [] };
+    const after = { ...(job.v === before.v && before), ...job, frames: job.frames ?? [] };
     if (job.v === before.v) after.progress = further(before.progress, job.progress);
     return this.#put(after);
   }
@@ -172,6 +173,7 @@ export class JobHandle {
       }
       this.#tell(type, value);
     }
+    this.#tell("change", after);
     if (!hasEnded(before) && hasEnded(after)) this.#settle();
     return news;
   }

@@ -1,8 +1,9 @@
 // The dispatch map: from a job's id to its handle, for jobs in flight alone.
 //
 // Everything that arrives goes through here. A handle leaves when its job has ended, so nothing is
-// kept of a page's past. An event may overtake the answer to its own submit: while a submit is under
-// way ids that nobody knows are noted, and such a job is read once more as soon as it is known.
+// kept of a page's past; where all jobs are followed, one that nobody knows is `found`. An event may
+// overtake the answer to its own submit: while a submit is under way ids that nobody knows are noted,
+// and such a job is read once more as soon as it is known.
 
 import { Problem } from "./session.js";
 
@@ -16,6 +17,9 @@ export class Jobs {
   #submits = 0;
   /** @type {Set<string>} */
   #overtaken = new Set();
+  /** Holds a job that somebody else ordered, whole or by its id alone; null where only ours count.
+   *  @type {((job: {id: string, v?: number}) => void) | null} */
+  found = null;
 
   /**
    * @param {(method: string, path: string) => Promise<any>} call
@@ -72,8 +76,9 @@ export class Jobs {
    */
   dispatch(type, data) {
     const handle = this.#handles.get(data.job);
-    if (handle) handle.apply(type, data);
-    else if (this.#submits > 0) this.#overtaken.add(data.job);
+    if (handle) return handle.apply(type, data);
+    if (this.#submits > 0) this.#overtaken.add(data.job);
+    this.found?.({ id: data.job });
   }
 
   /**
@@ -97,6 +102,12 @@ export class Jobs {
     /** @type {Map<string, import("./framewire.d.ts").Job>} */
     const active = new Map(jobs.map((/** @type {{id: string}} */ job) => [job.id, job]));
     let news = false;
+    for (const job of this.found ? active.values() : []) {
+      if (this.#handles.has(job.id)) continue;
+      if (this.#submits > 0) this.#overtaken.add(job.id);
+      this.found?.(job);
+      news = true;
+    }
     for (const handle of asked) {
       const job = active.get(handle.id);
       news = (job ? handle.take(job) : await this.refresh(handle)) || news;

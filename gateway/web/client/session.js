@@ -1,8 +1,8 @@
 // Speaks HTTP to the gateway as one session.
 //
-// In a page the session is a cookie that scripts can't read, so the way to know whether there is one
-// is to ask for something and see a 401; a program keeps the token and sends it as a header. Only a
-// 401 makes a new session: an outage must not lose one. A token that was given is never replaced.
+// In a page the session is a cookie that scripts can't read, so a page asks for one that keeps what
+// there is; a program keeps the token, sends it as a header, and sees a 401 where it opens nothing any
+// more. An outage must not lose a session, and a token that was given is never replaced.
 
 /** A refusal in the gateway's own words (RFC 9457). */
 export class Problem extends Error {
@@ -94,14 +94,14 @@ export class Session {
   }
 
   async #open() {
+    if (this.isCookie) return this.#once("POST", "/v1/sessions", { body: { keep: true } });
     try {
       return void (await this.#once("GET", "/v1/jobs?limit=1"));
     } catch (error) {
       if (!this.#isNobody(error)) throw error;
     }
     this.#token = null;
-    const { token } = await this.#once("POST", "/v1/sessions", { body: {} });
-    if (!this.isCookie) this.#token = token;
+    this.#token = (await this.#once("POST", "/v1/sessions", { body: {} })).token;
   }
 
   /**
@@ -110,17 +110,18 @@ export class Session {
    * @param {Call} [options]
    */
   async #once(method, path, { body, headers } = {}) {
+    const isForm = body instanceof FormData;
     const response = await this.fetch(path, {
       method,
       headers: {
         Accept: "application/json",
-        ...(body && { "Content-Type": "application/json" }),
+        ...(body && !isForm && { "Content-Type": "application/json" }),
         ...headers,
       },
-      body: body && JSON.stringify(body),
+      body: isForm ? body : body && JSON.stringify(body),
       cache: "no-store",
     });
-    if (response.ok) return response.json();
+    if (response.ok) return response.status === 204 ? null : response.json();
     const document = await response.json().catch(() => null);
     const seconds = Number(response.headers.get("Retry-After"));
     throw new Problem(response.status, document, seconds > 0 ? seconds * 1000 : null);

@@ -16,7 +16,8 @@ export const canShare = () =>
 /**
  * What a tab tells the others.
  * @typedef {{ask?: true, type?: import("./job-change.js").EventType, data?: any, cursor?: string | null,
- *   reset?: true, state?: import("./stream.js").StreamState, ping_ms?: number}} Word
+ *   reset?: true, state?: import("./stream.js").StreamState, ping_ms?: number, hurry?: true,
+ *   id?: string | null, said?: import("./framewire.d.ts").Said}} Word
  */
 
 export class SharedStream {
@@ -39,6 +40,8 @@ export class SharedStream {
   #state = "connecting";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #watchdog;
+  /** Whether a leader was heard. */
+  #met = false;
   #listening = new AbortController();
 
   /**
@@ -74,6 +77,12 @@ export class SharedStream {
     this.#leave();
   }
 
+  /** Has whoever leads come back at once. */
+  reconnect() {
+    if (this.#stream) this.#stream.reconnect();
+    else this.#tell({ hurry: true });
+  }
+
   #stand(steal = false) {
     const standing = new AbortController();
     this.#standing = standing;
@@ -91,10 +100,10 @@ export class SharedStream {
 
   #lead() {
     clearTimeout(this.#watchdog);
-    const { onEvent, onReset, onState } = this.#hooks;
+    const { onEvent, onReset, onState, onWire } = this.#hooks;
     this.#stream = this.#make({
-      onEvent: (type, data, cursor) => {
-        this.#tell({ type, data, cursor });
+      onEvent: (type, data, cursor, id) => {
+        this.#tell({ type, data, cursor, id });
         onEvent(type, data, cursor);
       },
       onReset: (cursor) => {
@@ -105,6 +114,11 @@ export class SharedStream {
         this.#state = state;
         this.#tell(this.#news);
         onState(state);
+      },
+      onWire: (said) => {
+        // Events are posted anyway; what is said of the stream itself is not.
+        if (["sync", "ping", "bye"].includes(said.type)) this.#tell({ said });
+        onWire?.(said);
       },
       onPing: () => this.#tell(this.#news),
     });
@@ -123,15 +137,22 @@ export class SharedStream {
   }
 
   /** @param {Word} word */
-  #told({ ask, type, data, cursor, reset, state, ping_ms }) {
+  #told({ ask, hurry, said, type, data, cursor, id = null, reset, state, ping_ms }) {
+    if (hurry) return void this.#stream?.reconnect();
     if (ask) return void (this.leads && this.#tell(this.#news));
     // A leader that has just lost its lock may still be heard; what it says is true all the same.
     if (this.leads) return;
     if (ping_ms) this.#ping_ms = ping_ms;
     this.#watch();
     if (cursor) this.#cursor = cursor;
-    if (type) this.#hooks.onEvent(type, data, this.#cursor);
-    if (reset) this.#hooks.onReset(this.#cursor);
+    if (said) this.#hooks.onWire?.(said);
+    if (type) {
+      this.#hooks.onWire?.({ type, data, id });
+      this.#hooks.onEvent(type, data, this.#cursor);
+    }
+    // Whatever the leader heard before we listened is made good by a look.
+    if (reset || !this.#met) this.#hooks.onReset(this.#cursor);
+    this.#met = true;
     if (state) this.#hooks.onState(state);
   }
 

@@ -19,10 +19,11 @@ export const PING_MS = 15_000;
 /**
  * Who listens: to events, to a position that was lost, to how the stream is, to its pings.
  * @typedef {{
- *   onEvent: (type: EventType, data: any, cursor: string | null) => void,
+ *   onEvent: (type: EventType, data: any, cursor: string | null, id?: string | null) => void,
  *   onReset: (cursor: string | null) => void,
  *   onState: (state: StreamState) => void,
  *   onPing?: () => void,
+ *   onWire?: (said: import("./framewire.d.ts").Said) => void,
  * }} Hooks
  */
 
@@ -64,9 +65,9 @@ export class Stream {
     /** @type {(type: string, handle: (event: any) => void) => void} */
     const listen = (type, handle) =>
       globalThis.addEventListener?.(type, handle, { signal: this.#listening.signal });
-    listen("online", () => this.#reconnect());
+    listen("online", () => this.reconnect());
     listen("offline", () => this.#lost());
-    listen("pageshow", (event) => event.persisted && this.#reconnect());
+    listen("pageshow", (event) => event.persisted && this.reconnect());
     listen("pagehide", () => this.#close());
   }
 
@@ -89,7 +90,8 @@ export class Stream {
     this.#close();
   }
 
-  #reconnect() {
+  /** Comes back at once, whatever the pause. */
+  reconnect() {
     if (!this.#running) return;
     this.#tries = 0;
     this.#close();
@@ -114,19 +116,23 @@ export class Stream {
     const source = this.#connect(`/v1/events${query}`);
     this.#source = source;
     this.#heard();
-    /** @type {(type: string, handle: (data: any) => void) => void} */
+    /** @type {(type: string, handle: (data: any, id: string | null) => void) => void} */
     const listen = (type, handle) =>
       source.addEventListener(type, (event) => {
         if (source !== this.#source) return;
         this.#heard();
-        if (event.lastEventId) this.#cursor = event.lastEventId;
-        handle(event.data ? JSON.parse(event.data) : {});
+        // An event without an id repeats the last one's.
+        const id = event.lastEventId && event.lastEventId !== this.#cursor && event.lastEventId;
+        if (id) this.#cursor = id;
+        const data = event.data ? JSON.parse(event.data) : {};
+        this.#hooks.onWire?.({ type, data, id: id || null });
+        handle(data, id || null);
       });
     listen("sync", (data) => this.#synced(data));
     listen("ping", () => this.#hooks.onPing?.());
     listen("bye", (data) => this.#bye(data));
     for (const type of this.#types) {
-      listen(type, (data) => this.#hooks.onEvent(type, data, this.#cursor));
+      listen(type, (data, id) => this.#hooks.onEvent(type, data, this.#cursor, id));
     }
     source.onerror = () => source === this.#source && this.#lost();
   }

@@ -37,15 +37,16 @@ export function newKey() {
 
 /**
  * Sends an order until it is answered, and gives the answer; throws the `Problem` that refuses it, or
- * the last network error. `send` must be one that may arrive twice.
+ * the last network error. `send` must be one that may arrive twice; `onWait` hears of each pause.
  *
  * @template T
  * @param {() => Promise<T>} send
  * @param {import("./timing.js").Timing} timing
  * @param {AbortSignal} signal
+ * @param {(pauseMs: number) => void} [onWait]
  * @returns {Promise<T>}
  */
-export async function submit(send, timing, signal) {
+export async function submit(send, timing, signal, onWait) {
   for (let tries = 1; ; tries++) {
     try {
       return await send();
@@ -55,6 +56,7 @@ export async function submit(send, timing, signal) {
       const passing = unanswered || (error.status === 503 && error.code !== "queue_full");
       if (!passing || tries >= timing.submitTries || signal.aborted) throw error;
       const pause_ms = error.retryAfterMs ?? backoff(tries, timing.submitMs, timing.submitMsMax);
+      onWait?.(pause_ms);
       await pause(pause_ms, signal);
     }
   }

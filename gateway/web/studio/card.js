@@ -1,10 +1,19 @@
 // One job on the board: its sheets of paper, its ruler of steps, and what can be done about it.
 //
 // A card is built once and then only updated, so focus, selection and transitions survive every
-// event. A sheet without a frame shows what stands in for it. All words come from words.js; what the
-// buttons do is handed in.
+// event. A sheet without a frame shows what stands in for it; in a batch each sheet says what it
+// holds. All words come from words.js; what the buttons do is handed in.
 
-import { el, setRatio, setText } from "/studio/dom.js";
+import {
+  button,
+  el,
+  iconButton,
+  isBusy,
+  setBusy,
+  setFacts,
+  setRatio,
+  setText,
+} from "/studio/dom.js";
 import { Paper, SHIPPED } from "/studio/paper.js";
 import * as words from "/studio/words.js";
 
@@ -15,16 +24,19 @@ export class Card {
   #job = null;
   #acts;
 
-  /** `acts`: cancel(job), retry(job), reuse(job), dismiss(job), open(job, index). */
+  /** `acts`: cancel(job), retry(job), reuse(job), compare(job), dismiss(job), open(job, index),
+   *  menu(job, anchor), explain(error). */
   constructor(job, acts) {
     this.#acts = acts;
-    const { n, prompt } = job.input;
-    this.#papers = Array.from({ length: n ?? 1 }, (_, index) => {
+    const { n = 1, prompt } = job.input;
+    this.#papers = Array.from({ length: n }, (_, index) => {
       const label = n > 1 ? `Frame ${index + 1} of ${n}` : "Frame";
-      return new Paper(label, () => acts.open(this.#job, index));
+      const paper = new Paper(label, () => acts.open(this.#job, index));
+      const caption = n > 1 ? el("figcaption", { class: "caption" }, String(index + 1)) : null;
+      return { paper, caption, node: el("figure", {}, paper.node, caption) };
     });
     const id = `card-${job.id}`;
-    this.sheet = el("div", { class: "sheet" }, ...this.#papers.map((paper) => paper.node));
+    this.sheet = el("div", { class: "sheet" }, ...this.#papers.map(({ node }) => node));
     this.fill = el("div", { class: "ruler-fill" });
     this.ruler = el(
       "div",
@@ -37,14 +49,17 @@ export class Card {
     this.note = el("p", { class: "note" });
     this.facts = el("dl", { class: "facts" });
     this.timings = el("p", { class: "timings" });
-    this.actions = el("div", { class: "actions" });
     this.buttons = {
       cancel: this.#button("Cancel", "cancel"),
       retry: this.#button("Retry", "retry", "is-strong"),
+      compare: this.#button("Compare seeds", "compare"),
       reuse: this.#button("Use prompt and seed", "reuse"),
       dismiss: this.#button("Dismiss", "dismiss"),
     };
-    this.actions.append(...Object.values(this.buttons));
+    this.menu = iconButton("more", "More to do with this job", () =>
+      acts.menu(this.#job, this.menu),
+    );
+    this.actions = el("div", { class: "actions" }, ...Object.values(this.buttons));
     this.node = el(
       "article",
       { class: "card", "aria-labelledby": id, "data-job": job.id, tabindex: "-1" },
@@ -58,7 +73,7 @@ export class Card {
       el(
         "div",
         { class: "card-words" },
-        this.status,
+        el("div", { class: "card-head" }, this.status, this.menu),
         el("h3", { class: "card-prompt", id }, words.clip(prompt, 400)),
         this.facts,
         this.note,
@@ -68,6 +83,10 @@ export class Card {
     );
     this.#layOut(job.input);
     this.update(job);
+  }
+
+  get job() {
+    return this.#job;
   }
 
   /** Two wide frames hang one above the other; everything else in two columns. */
@@ -82,13 +101,14 @@ export class Card {
   update(job) {
     const before = this.#job;
     this.#job = job;
+    this.node.dataset.job = job.id;
     this.node.dataset.status = job.status;
     this.#pictures(job, before);
     this.#progress(job);
-    setText(this.status, words.status(job));
+    setText(this.status, [words.status(job), words.tries(job)].filter(Boolean).join(" · "));
     setText(this.note, words.note(job));
     this.tick(Date.now());
-    this.#listFacts(job);
+    setFacts(this.facts, words.facts(job));
     this.#offer(job);
   }
 
@@ -100,16 +120,21 @@ export class Card {
 
   #pictures(job, before) {
     const startsOver = before && before.frames.length + Number(!!before.preview) > 0;
-    if (job.status === "queued" && startsOver) this.#papers.forEach((paper) => paper.clear());
+    if (job.status === "queued" && startsOver) this.#papers.forEach(({ paper }) => paper.clear());
     const { step = 0, steps = 0 } = job.progress ?? {};
     const each = steps / this.#papers.length || 1;
     const ended = words.hasEnded(job);
-    this.#papers.forEach((paper, index) => {
+    this.#papers.forEach(({ paper, caption }, index) => {
+      const name = `${job.id}/${index}`;
       const frame = job.frames.find((candidate) => candidate.index === index);
-      if (frame) return paper.frame(frame, job.input.prompt);
+      const gap = job.missing?.find((candidate) => candidate.index === index);
+      if (caption) setText(caption, captionOf(job, index, frame, gap));
+      if (frame) return paper.frame(frame, job.input.prompt, name);
       if (!ended) paper.develop(step / each - index);
-      if (!ended && job.preview?.index === index) paper.preview(job.preview.url);
-      paper.fallback(job.fallback?.url ?? SHIPPED, ended);
+      if (!ended && job.preview?.index === index) paper.preview(job.preview.url, name);
+      // What stands in for an order is not known before it is accepted.
+      if (!job.isOrder) paper.fallback(job.fallback?.url ?? SHIPPED, ended);
+      if (gap) paper.missing(words.missing(gap));
     });
   }
 
@@ -127,46 +152,44 @@ export class Card {
     this.fill.style.setProperty("--done", (now / most).toFixed(4));
   }
 
-  #listFacts(job) {
-    const facts = words.facts(job);
-    const text = JSON.stringify(facts);
-    if (this.facts.dataset.text === text) return;
-    this.facts.dataset.text = text;
-    this.facts.replaceChildren(
-      ...facts.map(([k, v]) => el("div", {}, el("dt", {}, k), el("dd", {}, v))),
-    );
-  }
-
   #offer(job) {
     const ended = words.hasEnded(job);
     const held = this.actions.contains(document.activeElement) && document.activeElement;
     const parts = words.timings(job).map(([ms, what]) => `${words.duration(ms)} ${what}`);
     setText(this.timings, job.status === "completed" ? parts.join(" · ") : "");
     this.buttons.cancel.hidden = ended;
-    busy(this.buttons.cancel, Boolean(job.cancel_requested));
+    setBusy(this.buttons.cancel, Boolean(job.cancel_requested || job.isOrder));
     this.buttons.retry.hidden = job.status !== "failed" && job.status !== "cancelled";
+    this.buttons.compare.hidden = job.status !== "completed";
     this.buttons.reuse.hidden = !ended;
     this.buttons.dismiss.hidden = !ended || job.status === "completed";
+    setBusy(this.menu, Boolean(job.isOrder));
     // The button that had the focus may have gone with the state; the card itself keeps the place.
     if (held && held.hidden) this.node.focus();
   }
 
   #button(text, act, extra = "") {
-    const button = el("button", { type: "button", class: `quiet ${extra}` }, text);
-    button.addEventListener("click", async () => {
-      if (button.getAttribute("aria-disabled") === "true") return;
-      busy(button, true);
-      try {
-        await this.#acts[act](this.#job);
-      } catch (error) {
-        setText(this.note, this.#acts.explain(error));
-      } finally {
-        busy(button, act === "cancel" && Boolean(this.#job.cancel_requested));
-      }
-    });
-    return button;
+    const node = button(text, () => this.#act(node, act), { class: `quiet ${extra}` });
+    return node;
+  }
+
+  async #act(node, act) {
+    if (isBusy(node)) return;
+    setBusy(node, true);
+    try {
+      await this.#acts[act](this.#job);
+    } catch (error) {
+      setText(this.note, this.#acts.explain(error));
+    } finally {
+      setBusy(node, act === "cancel" && Boolean(this.#job.cancel_requested));
+    }
   }
 }
 
-/** Not `disabled`: a disabled button drops the focus, and a keyboard's user would start over. */
-const busy = (button, is) => button.setAttribute("aria-disabled", String(is));
+/** What a frame of a batch has come to. */
+function captionOf(job, index, frame, gap) {
+  if (frame) return `${index + 1} · ${frame.seed}`;
+  if (gap) return `${index + 1} · missing`;
+  if (words.hasEnded(job)) return `${index + 1} · not drawn`;
+  return job.preview?.index === index ? `${index + 1} · developing` : String(index + 1);
+}

@@ -1,51 +1,64 @@
-// The order form: reads it into a job, keeps the draft over a reload, and marks what was refused.
+// The order form: reads it into an order, keeps the draft over a reload, and marks what was
+// refused.
 //
 // The gateway knows the bounds and says what is wrong with which field; the form checks only what
 // the gateway can't see: a number box that holds no number, and an empty prompt.
 
-import { Problem, listModels, newKey, submitJob } from "/studio/api.js";
+import { find, isBusy, setBusy, setText } from "/studio/dom.js";
+import { Fields, NUMBERS } from "/studio/fields.js";
+import { Source } from "/studio/source.js";
 import { duration, sentence } from "/studio/words.js";
 
-const NUMBERS = { width: "Width", height: "Height", steps: "Steps", seed: "Seed", step_ms: "Pace" };
 const NAMES = {
   ...NUMBERS,
   prompt: "The prompt",
+  negative_prompt: "What to leave out",
   n: "Frames",
   output_format: "Format",
   priority: "Priority",
   model: "The model",
+  image: "The picture",
+  mask: "The mask",
+  strength: "Strength",
 };
 const DRAFT = "framewire.draft";
 const SEED_MAX = 2 ** 32;
 
 export class OrderForm {
-  #form;
-  #button;
-  #message;
+  #form = find("order");
+  #button = find("submit");
+  #message = find("form-message");
   #key = null;
   #keyedBody = null;
   #hooks;
 
-  /** Hooks: onAccepted(job), onRefused(order, error) where no field is to blame. */
-  constructor(form, hooks) {
-    this.#form = form;
+  /** Hooks: send(order, key, onWait) → job, onRefused(order, error) where no field is to blame;
+   *  `call` speaks to the gateway. */
+  constructor(hooks, call) {
     this.#hooks = hooks;
-    this.#button = form.querySelector("#submit");
-    this.#message = form.querySelector("#form-message");
-    if (/Mac|iP(hone|ad)/.test(navigator.platform))
-      form.querySelector("#meta-key").textContent = "⌘";
+    const form = this.#form;
+    if (/Mac|iP(hone|ad)/.test(navigator.platform)) setText(find("meta-key"), "⌘");
     this.#restore();
-    this.#reflect();
+    this.fields = new Fields(form, ({ mask }) => {
+      this.source.canMask = mask === true;
+      this.#keep();
+    });
+    this.source = new Source(call, {
+      onSize: (width, height) => this.fields.setRatioOf(width, height),
+      onChange: () => {
+        for (const name of ["image", "mask"]) this.#mark(name, null);
+        this.#keep();
+      },
+      onFault: (text) => this.#mark("image", text),
+    });
+    this.source.restore(this.#draft().source);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#submit();
     });
     form.addEventListener("input", (event) => {
-      if (event.target.name === "shape") this.#setSides(event.target);
-      if (event.target.name === "model")
-        this.#setSides({ value: event.target.selectedOptions[0].dataset.size });
       this.#mark(event.target.name, null);
-      this.#reflect();
+      if (event.target.name === "shape") ["width", "height"].forEach((name) => this.#mark(name));
       this.#keep();
     });
     form.elements.prompt.addEventListener("keydown", (event) => {
@@ -54,10 +67,14 @@ export class OrderForm {
         form.requestSubmit();
       }
     });
-    this.#offerModels();
-    form.querySelector("#dice").addEventListener("click", () => {
+    find("dice").addEventListener("click", () => {
       this.fill({ seed: crypto.getRandomValues(new Uint32Array(1))[0] % SEED_MAX });
     });
+  }
+
+  /** Lets the user choose where there is a choice; without one the gateway's default is meant. */
+  offer(models) {
+    this.fields.offer(models, this.#draft().model);
   }
 
   /** Puts values into the form, as from a frame whose prompt and seed are wanted again. */
@@ -67,8 +84,14 @@ export class OrderForm {
       if (field && value !== null && value !== undefined) field.value = value;
       this.#mark(name, null);
     }
-    this.#reflect();
+    if (values.model) this.fields.choose(values.model);
+    this.fields.reflect();
     this.#keep();
+  }
+
+  /** Whether the model can start from a picture. */
+  get canStart() {
+    return this.fields.abilities.image === true;
   }
 
   focus() {
@@ -83,65 +106,51 @@ export class OrderForm {
 
   /** Sends an order: the form's, or one that was refused before. */
   async send(order) {
-    if (this.#button.getAttribute("aria-disabled") === "true") return;
+    if (isBusy(this.#button)) return;
     this.#say("");
-    // The same order keeps its key until it is answered: pressing again after an outage can't double it.
+    // The same order keeps its key until it is answered: pressing again after an outage can't
+    // double it.
     const body = JSON.stringify(order);
     if (body !== this.#keyedBody) [this.#key, this.#keyedBody] = [newKey(), body];
     this.#busy(true);
     try {
-      const job = await submitJob(order, this.#key, (ms) =>
-        this.#say(`The gateway doesn't answer. Trying again in ${duration(Math.max(1000, ms))}…`),
-      );
+      await this.#hooks.send(order, this.#key, (ms) => this.#say(waiting(ms)));
       this.#keyedBody = null;
-      this.#say("");
-      this.#hooks.onAccepted(job);
     } catch (error) {
       this.#refused(order, error);
     } finally {
+      this.#say("");
       this.#busy(false);
     }
   }
 
   /** Gives the order, or null after marking what is missing. */
   #read() {
-    const fields = this.#form.elements;
-    const input = {
-      prompt: fields.prompt.value.trim(),
-      n: Number(fields.n.value),
-      output_format: fields.output_format.value,
-    };
-    const faults = [];
-    if (!input.prompt) faults.push(["prompt", "Describe a picture first."]);
-    for (const [name, label] of Object.entries(NUMBERS)) {
-      const { value, validity } = fields[name];
-      if (name === "seed" && value === "" && !validity.badInput) continue;
-      if (value === "" || !Number.isInteger(Number(value)))
-        faults.push([name, `${label} must be a whole number.`]);
-      else input[name] = Number(value);
-    }
+    const { model, priority } = this.#form.elements;
+    const { input, faults } = this.fields.read();
     for (const name of Object.keys(NAMES)) this.#mark(name, null);
+    if (this.source.isBusy) faults.push(["image", "The picture is still on its way."]);
     if (faults.length) return void this.#markAll(faults);
-    return { model: fields.model.value || undefined, input, priority: fields.priority.value };
+    if (this.fields.abilities.image) Object.assign(input, this.source.input);
+    return { model: model.value || undefined, input, priority: priority.value };
   }
 
   #refused(order, error) {
-    this.#say("");
-    const faults = (error instanceof Problem ? error.fields : [])
+    const faults = (error.fields ?? [])
       .map(({ pointer, detail }) => [pointer.split("/").pop(), detail])
       .filter(([name]) => name in NAMES)
       .map(([name, detail]) => [
         name,
         sentence(/^[a-z]/.test(detail) ? `${NAMES[name]} ${detail}` : detail),
       ]);
-    if (error instanceof Problem) this.#keyedBody = null;
+    if (error.status) this.#keyedBody = null;
     if (faults.length) return this.#markAll(faults);
     this.#hooks.onRefused(order, error);
   }
 
   #markAll(faults) {
     for (const [name, text] of faults) this.#mark(name, text);
-    const first = this.#form.elements[faults[0][0]];
+    const first = this.#form.elements[faults[0][0]] ?? find("source-choose");
     const field = first instanceof RadioNodeList ? first[0] : first;
     field.closest("details")?.setAttribute("open", "");
     field.focus();
@@ -151,56 +160,25 @@ export class OrderForm {
     const slot = this.#form.querySelector(`[data-fault="${CSS.escape(name)}"]`);
     if (!slot) return;
     const field = this.#form.elements[name];
-    slot.textContent = text ?? "";
+    setText(slot, text ?? "");
     for (const node of field instanceof RadioNodeList ? field : [field]) {
-      if (text) node.setAttribute("aria-invalid", "true");
-      else node.removeAttribute("aria-invalid");
-    }
-  }
-
-  /** Lets the user choose where there is a choice; without one the gateway's default is meant. */
-  async #offerModels() {
-    const { data = [] } = (await listModels().catch(() => null)) ?? {};
-    if (data.length < 2) return;
-    const options = data.map(({ id, default: chosen, abilities }) => {
-      const option = new Option(id, id, chosen, chosen);
-      option.dataset.size = abilities.size_default.join("x");
-      return option;
-    });
-    this.#form.elements.model.replaceChildren(...options);
-    this.#form.querySelector("#model-row").hidden = false;
-  }
-
-  #setSides({ value }) {
-    const [width, height] = value.split("x");
-    this.#form.elements.width.value = width;
-    this.#form.elements.height.value = height;
-    this.#mark("width", null);
-    this.#mark("height", null);
-  }
-
-  /** Shows what follows from the fields: the preset that fits, and the sliders' readings. */
-  #reflect() {
-    const { width, height, shape, steps, step_ms } = this.#form.elements;
-    for (const radio of shape) radio.checked = radio.value === `${width.value}x${height.value}`;
-    this.#form.querySelector("#steps-reading").textContent = steps.value;
-    this.#form.querySelector("#pace-reading").textContent = `${step_ms.value} ms`;
-    for (const slider of [steps, step_ms]) {
-      slider.style.setProperty("--at", (slider.value - slider.min) / (slider.max - slider.min));
+      if (text) node?.setAttribute("aria-invalid", "true");
+      else node?.removeAttribute("aria-invalid");
     }
   }
 
   #busy(busy) {
-    this.#button.setAttribute("aria-disabled", String(busy));
-    this.#button.querySelector("span").textContent = busy ? "Sending…" : "Develop";
+    setBusy(this.#button, busy);
+    setText(this.#button.querySelector("span"), busy ? "Sending…" : "Develop");
   }
 
   #say(text) {
-    this.#message.textContent = text;
+    setText(this.#message, text);
   }
 
   #keep() {
-    const draft = Object.fromEntries(new FormData(this.#form));
+    const fields = Object.fromEntries(new FormData(this.#form));
+    const draft = { ...fields, source: this.source?.saved ?? null };
     try {
       sessionStorage.setItem(DRAFT, JSON.stringify(draft));
     } catch {
@@ -208,14 +186,30 @@ export class OrderForm {
     }
   }
 
-  #restore() {
+  #draft() {
     try {
-      const draft = JSON.parse(sessionStorage.getItem(DRAFT) ?? "{}");
-      for (const [name, value] of Object.entries(draft)) {
-        if (this.#form.elements[name]) this.#form.elements[name].value = value;
-      }
+      return JSON.parse(sessionStorage.getItem(DRAFT) ?? "{}");
     } catch {
-      // A draft that can't be read is no draft.
+      return {}; // A draft that can't be read is no draft.
     }
   }
+
+  #restore() {
+    for (const [name, value] of Object.entries(this.#draft())) {
+      if (this.#form.elements[name] && typeof value === "string") {
+        this.#form.elements[name].value = value;
+      }
+    }
+  }
+}
+
+/** crypto.randomUUID exists on https and localhost only; a studio is often opened by IP address. */
+export function newKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function waiting(ms) {
+  if (navigator.onLine === false) return "You are offline. It is sent when the network is back.";
+  return `The gateway doesn't answer. Trying again in ${duration(Math.max(1000, ms))}…`;
 }

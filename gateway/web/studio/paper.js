@@ -1,12 +1,14 @@
 // One sheet of paper on which a frame develops: what stands in for it, then preview after preview,
-// then the frame.
+// then the frame; or, in a batch, why there is none.
 //
 // A picture is shown only once it is decoded, above the one before it, so nothing flashes and
-// nothing moves; the sheet's size comes from the job. The haze is driven by real steps.
+// nothing moves; the sheet's size comes from the job. The haze is driven by real steps. Until a
+// frame that the page has seen before is decoded, its blurred miniature is there.
 
-import { el, stillness } from "/studio/dom.js";
+import { el, setText, stillness } from "/studio/dom.js";
+import * as tiny from "/studio/tiny.js";
 
-const FADE_MS = 900; // As long as the transition in studio.css.
+const FADE_MS = 900; // As long as the transition in board.css.
 
 /** The end of every fallback: this picture is always there. */
 export const SHIPPED = "/v1/fallback.webp";
@@ -49,18 +51,31 @@ export class Paper {
     this.#show(url, "fallback", "");
   }
 
-  preview(url) {
-    if (this.node.dataset.holds !== "frame") this.#show(url, "preview", "");
+  /** `name` is the frame's, under which its miniature is kept. */
+  preview(url, name) {
+    if (this.node.dataset.holds !== "frame") this.#show(url, "preview", "", name);
   }
 
-  frame(frame, prompt) {
+  frame(frame, prompt, name) {
     this.develop(1);
-    this.#show(frame.url, "frame", prompt);
+    this.#show(frame.url, "frame", prompt, name);
   }
 
-  async #show(url, holds, alt) {
+  /** Says why this frame of a batch could not be made. */
+  missing(why) {
+    this.#wanted ??= "";
+    let note = this.node.querySelector(".paper-missing");
+    if (!note) this.node.append((note = el("span", { class: "paper-missing" })));
+    setText(note, why);
+    this.node.dataset.holds = "nothing";
+    this.node.setAttribute("aria-label", `${this.label} is missing: ${why}`);
+  }
+
+  async #show(url, holds, alt, name) {
     if (url === this.#wanted) return;
     this.#wanted = url;
+    const miniature = holds === "frame" && !this.#shown && tiny.of(name);
+    if (miniature) this.#place(el("img", { src: miniature, alt: "", class: "is-tiny is-in" }));
     const picture = el("img", { src: url, alt, draggable: "false", class: `is-${holds}` });
     try {
       await picture.decode();
@@ -70,18 +85,23 @@ export class Paper {
       if (holds === "fallback" && url !== SHIPPED) this.#show(SHIPPED, holds, alt);
       return;
     }
+    if (name) tiny.keep(name, picture);
     if (url !== this.#wanted) return;
-    const before = this.#shown;
-    this.#shown = picture;
-    this.node.append(picture);
     this.node.dataset.holds = holds;
+    this.#place(picture);
     picture.getBoundingClientRect(); // The transition needs a first state to start from.
     picture.classList.add("is-in");
-    if (before) setTimeout(() => before.remove(), stillness.matches ? 0 : FADE_MS);
     if (holds === "frame") {
       this.node.disabled = false;
       this.node.setAttribute("aria-label", `Open ${this.label.toLowerCase()}: ${alt}`);
     }
+  }
+
+  #place(picture) {
+    const before = this.#shown;
+    this.#shown = picture;
+    this.node.append(picture);
+    if (before) setTimeout(() => before.remove(), stillness.matches ? 0 : FADE_MS);
   }
 
   #unreadable() {

@@ -1,133 +1,163 @@
-// Puts the studio together: form → gateway → stream → jobs → board and gallery.
+// Puts the studio together: form → client → shelf → board, contact sheet, list of jobs.
 //
-// On load it looks for the session and its active jobs, which come with the stream's head; the
-// stream is opened at that head, so nothing that happens in between is missed. A stream that can't
-// keep its position says so, and the page takes a new snapshot.
+// The client has the session, the one stream of all tabs and the jobs at work; the shelf has every
+// job that the page knows. The stream is heard first and the page read then, so nothing falls in
+// between; whenever something may have been missed the page catches up.
 
-import * as api from "/studio/api.js";
+import { Framewire } from "/client/framewire.js";
+
+import { actsOf } from "/studio/acts.js";
 import { Board } from "/studio/board.js";
-import { OrderForm } from "/studio/form.js";
-import { Gallery } from "/studio/gallery.js";
-import { EVENT_TYPES, Jobs } from "/studio/jobs.js";
-import { Stream } from "/studio/stream.js";
+import { Compare } from "/studio/compare.js";
+import { Connection } from "/studio/connection.js";
+import { announce, find } from "/studio/dom.js";
+import { Drawer } from "/studio/drawer.js";
+import { newKey, OrderForm } from "/studio/form.js";
+import { Log } from "/studio/log.js";
+import { Past } from "/studio/past.js";
+import { Shelf } from "/studio/shelf.js";
 import { Viewer } from "/studio/viewer.js";
-import { announcement } from "/studio/words.js";
+import { announcement, explain } from "/studio/words.js";
 
-const find = (id) => document.getElementById(id);
-const jobs = new Jobs();
+/** Pause before the page looks again, after a look that failed. */
+const AGAIN_MS = 2000;
 
-const form = new OrderForm(find("order"), {
-  onAccepted(job) {
-    board.accept();
-    board.file(jobs.all());
-    jobs.take(job);
-    announce(job);
-    board.reveal(job.id);
+const log = new Log();
+const connection = new Connection(() => fw.reconnect());
+
+const fw = new Framewire({
+  onState(state) {
+    connection.is(state);
+    log.add({ type: "connection", data: { state, leads: fw?.leads ?? true }, id: null });
   },
-  onRefused(order, error) {
-    board.refuse(order, error);
-    find("announcer").textContent = api.explain(error);
+  onWire(said) {
+    if (said.type === "ping") connection.ping(said.data);
+    log.add(said);
   },
+  onReset: () => catchUp(),
 });
 
-const gallery = new Gallery(find("gallery"), (entry) => viewer.open(entry));
+const shelf = new Shelf(fw);
 
-const viewer = new Viewer(
-  find("view"),
-  () => gallery.entries(),
-  ({ job, frame }) => reuse(job, frame.seed),
+/** Sends an order, which has its place from now on; one that was refused keeps its own meanwhile. */
+async function send(order, key, onWait) {
+  const makeRoom = () => {
+    board.accept();
+    board.file();
+    past.gallery.tidy();
+  };
+  const isAgain = board.refuses(order);
+  if (!isAgain) {
+    makeRoom();
+    shelf.expect(key, order);
+    board.reveal(`order-${key}`);
+  }
+  try {
+    const { job } = await fw.generate(order, { idempotencyKey: key, onWait });
+    if (isAgain) makeRoom();
+    shelf.accepted(key, job);
+    announce(announcement(job));
+  } catch (error) {
+    shelf.refused(key);
+    throw error;
+  }
+}
+
+const form = new OrderForm(
+  {
+    send,
+    onRefused(order, error) {
+      board.refuse(order, error);
+      announce(explain(error));
+    },
+  },
+  (...args) => fw.call(...args),
 );
 
-const board = new Board(find("cards"), find("empty"), {
-  cancel: async (job) => jobs.take(await api.cancelJob(job.id)),
-  retry: async (job) => jobs.take(await api.retryJob(job.id)),
-  reuse: (job) => reuse(job, job.input.seed),
-  open: (job, index) => {
-    const entry = gallery
-      .entries()
-      .find((other) => other.job.id === job.id && other.frame.index === index);
-    if (entry) viewer.open(entry);
-  },
-  send: (order) => form.send(order),
-  explain: api.explain,
+const acts = actsOf({
+  shelf: () => shelf,
+  form: () => form,
+  compare: () => compare,
+  drawer: () => drawer,
+  board: () => board,
 });
 
-function reuse({ input, priority }, seed) {
-  const { prompt, width, height, steps, output_format } = input;
-  form.fill({ prompt, width, height, steps, output_format, seed, priority });
-  form.focus();
-}
-
-jobs.onChange((job, before) => {
-  if (!job) {
-    board.remove(before.id);
-    gallery.remove(before);
-    return;
-  }
-  board.show(job);
-  gallery.show(job);
-  if (before && before.status !== job.status) announce(job);
-});
-
-function announce(job) {
-  const words = announcement(job);
-  if (words) find("announcer").textContent = words;
-}
-
-const CONNECTION = {
-  connecting: "Connecting",
-  live: "Live",
-  delayed: "Delayed",
-  reconnecting: "Reconnecting",
-  offline: "Offline",
-  ended: "Disconnected",
+const open = (job, index) => {
+  const isIt = (entry) => entry.job.id === job.id && entry.frame.index === index;
+  const entry = past.gallery.entries().find(isIt);
+  if (entry) viewer.open(entry);
 };
 
-function showConnection(state, reason) {
-  const node = find("connection");
-  if (node.dataset.state === state) return;
-  node.dataset.state = state;
-  find("connection-word").textContent = CONNECTION[state];
-  node.title = reason ? `The gateway closed the stream: ${reason}` : "";
-  find("reconnect").hidden = state !== "ended";
-}
+const board = new Board(find("cards"), find("empty"), { ...acts, open });
 
-const stream = new Stream(EVENT_TYPES, {
-  prepare: api.ensureSession,
-  onReset: () => snapshot(),
-  onEvent: (type, data) => jobs.apply(type, data),
-  onState: showConnection,
+const past = new Past(shelf, {
+  ...acts,
+  open: (entry) => viewer.open(entry),
+  show(job) {
+    if (job.frames.length) open(job, job.frames[0].index);
+    else if (!board.reveal(job.id)) drawer.open(job.id);
+  },
 });
 
-async function snapshot(tries = 0) {
+const viewer = new Viewer(() => past.gallery.entries(), {
+  reuse: ({ job, frame }) => acts.reuse(job, frame.seed),
+  start: (entry) => acts.start(entry),
+  compare: ({ job }) => acts.compare(job),
+  menu: acts.menu,
+});
+
+const compare = new Compare(shelf, {
+  lock: (job, seed) => acts.reuse(job, seed),
+  order: (order) => send(order, newKey()),
+  open,
+  explain,
+});
+
+const drawer = new Drawer(log, (id) => shelf.get(id)?.input.prompt);
+
+shelf.onChange((job, before) => {
+  if (!job) {
+    board.remove(before.id);
+    past.remove(before);
+    compare.remove(before);
+    viewer.forget(before.id);
+    return;
+  }
+  board.show(job, before);
+  // Steps come many times a second, and the past has nothing to say of them.
+  if (!before || before.id !== job.id || before.v !== job.v) past.show(job, before);
+  compare.show(job, before);
+  if (before && before.id === job.id && before.status !== job.status) announce(announcement(job));
+});
+
+/** Looks that are wanted; one at a time is taken. */
+let looks = 0;
+
+/** Reads what may have been missed, until it has been read. */
+async function catchUp() {
+  if (looks++ > 0) return;
+  for (let taken = 0; taken < looks;) {
+    const wanted = looks;
+    try {
+      await shelf.catchUp();
+      taken = wanted;
+    } catch {
+      await new Promise((go) => setTimeout(go, AGAIN_MS));
+    }
+  }
+  looks = 0;
+  board.open(shelf.all()[0]);
+  past.loaded();
+  document.body.dataset.ready = "";
+}
+
+async function offerModels() {
   try {
-    takeSnapshot(...(await Promise.all([api.activeJobs(), api.listJobs()])));
+    form.offer((await fw.call("GET", "/v1/models")).data);
   } catch {
-    setTimeout(() => snapshot(tries + 1), api.backoff(tries));
+    setTimeout(offerModels, AGAIN_MS);
   }
 }
-
-function takeSnapshot(active, page) {
-  for (const job of [...page.data, ...active.jobs]) jobs.take(job);
-  if (!active.more) jobs.recheck(new Set(active.jobs.map((job) => job.id)));
-  board.fallBackTo(jobs.all()[0]);
-  offerOlder(page.next_cursor);
-}
-
-let olderCursor = null;
-
-function offerOlder(cursor) {
-  olderCursor = cursor;
-  find("older").hidden = !cursor;
-}
-
-find("older").addEventListener("click", async () => {
-  const page = await api.listJobs(olderCursor);
-  for (const job of page.data) jobs.take(job);
-  offerOlder(page.next_cursor);
-});
-
-find("reconnect").addEventListener("click", () => stream.reconnect());
 
 for (const idea of document.querySelectorAll(".idea")) {
   idea.addEventListener("click", () => {
@@ -136,17 +166,7 @@ for (const idea of document.querySelectorAll(".idea")) {
   });
 }
 
-async function start(tries = 0) {
-  try {
-    const active = await api.ensureSession();
-    const page = await api.listJobs();
-    takeSnapshot(active, page);
-    document.body.dataset.ready = "";
-    stream.start(active.head);
-  } catch {
-    showConnection(navigator.onLine ? "reconnecting" : "offline");
-    setTimeout(() => start(tries + 1), api.backoff(tries));
-  }
-}
-
-start();
+offerModels();
+shelf.follow();
+// Orders whose answer was lost with the page are sent again, and make no second job.
+fw.resume();

@@ -1,6 +1,8 @@
-// Everything the studio says about a job, in plain words. Pure: a job goes in, a sentence comes out.
+// Everything the studio says about a job, in plain words. Pure: a job goes in, a sentence comes
+// out.
 
 const STATUS = {
+  sending: "Sending",
   queued: "Queued",
   processing: "Preparing",
   generating: "Developing",
@@ -36,8 +38,10 @@ export function status(job) {
 /** What stands under the picture on the left: the place in the line, the step, or the outcome. */
 export function where(job, now = Date.now()) {
   switch (job.status) {
+    case "sending":
+      return "On its way to the gateway";
     case "queued":
-      if (job.retry_at > now) return "Waiting to try again";
+      if (retryAt(job) > now) return "Waiting to try again";
       if (job.queue_position === null || job.queue_position === undefined) return "Waiting";
       if (job.queue_position === 0) return "Next to be drawn";
       return `${job.queue_position} ${job.queue_position === 1 ? "job" : "jobs"} ahead`;
@@ -50,6 +54,7 @@ export function where(job, now = Date.now()) {
     case "uploading":
       return job.input.n > 1 ? "Storing the frames" : "Storing the frame";
     case "completed":
+      if (job.missing?.length) return `${job.frames.length} of ${job.input.n} frames`;
       return job.frames.length > 1 ? `${job.frames.length} frames` : "Finished";
     case "failed":
       return "Stopped";
@@ -58,10 +63,21 @@ export function where(job, now = Date.now()) {
   }
 }
 
+/** Answers have it as text, events as a number. */
+const retryAt = ({ retry_at }) => (retry_at ? new Date(retry_at).getTime() : 0);
+
+/** How often it was tried, by itself and on request; empty where once was enough. */
+export function tries({ attempt_count, retry_count }) {
+  const parts = [];
+  if (attempt_count > 1) parts.push(`attempt ${attempt_count}`);
+  if (retry_count > 0) parts.push(`retried ${retry_count}×`);
+  return parts.join(", ");
+}
+
 /** What stands under the picture on the right: the time to go, or the time it took. */
 export function time(job, now) {
   if (job.status === "queued") {
-    if (job.retry_at > now) return `in ${duration(job.retry_at - now)}`;
+    if (retryAt(job) > now) return `in ${duration(retryAt(job) - now)}`;
     return job.estimated_wait_ms ? `within ${roughly(job.estimated_wait_ms)}` : "";
   }
   if (job.status === "generating") {
@@ -85,6 +101,10 @@ export function timings(job) {
 export function note(job) {
   if (job.status === "failed") return sentence(job.error?.message ?? "The job failed.");
   if (job.status === "cancelled") return "Cancelled. Nothing more will be drawn.";
+  if (job.missing?.length) {
+    const made = job.frames.length;
+    return `${made} of ${made + job.missing.length} frames could be made.`;
+  }
   if (job.status !== "queued") return "";
   switch (job.reason) {
     case "lease_lapsed":
@@ -98,9 +118,10 @@ export function note(job) {
   }
 }
 
+const UNREACHED = "The gateway can't be reached. Your prompt is kept.";
+
 /** Why an order was not accepted. */
-export const refusal = ({ status, message }) =>
-  status ? sentence(message) : "The gateway can't be reached. Your prompt is kept.";
+export const refusal = ({ status, message }) => (status ? sentence(message) : UNREACHED);
 
 /** When a refused order is worth another try. */
 export function again(at, now) {
@@ -117,7 +138,7 @@ export function announcement(job) {
     case "generating":
       return `${what} is developing.`;
     case "completed":
-      return `${what} is done: ${job.frames.length === 1 ? "1 frame" : `${job.frames.length} frames`}.`;
+      return `${what} is done: ${count(job.frames.length, "frame")}. ${note(job)}`.trim();
     case "failed":
       return `${what} failed. ${note(job)}`;
     case "cancelled":
@@ -127,16 +148,25 @@ export function announcement(job) {
   }
 }
 
+/** Everything that a frame is made from, as names and values. */
 export function facts(job) {
-  const { width, height, steps, seed, n, output_format } = job.input;
+  const { width, height, steps, seed, n, output_format, image, mask, strength } = job.input;
   const out = [["Size", `${width} × ${height}`]];
   if (n > 1) out.push(["Frames", String(n)]);
   out.push(["Steps", String(steps)]);
-  if (seed !== null && seed !== undefined) out.push(["Seed", String(seed)]);
+  out.push(["Seed", String(seed ?? "…")]);
+  if (image) out.push(["From", `${mask ? "a part of a picture" : "a picture"}`]);
+  if (image && strength) out.push(["Strength", `${Math.round(strength * 100)} %`]);
   if (output_format && output_format !== "png") out.push(["Format", formatName(output_format)]);
   if (job.priority !== "normal") out.push(["Priority", job.priority]);
+  if (tries(job)) out.push(["Tries", tries(job)]);
   return out;
 }
+
+/** Why a frame of a batch is missing. */
+export const missing = ({ error }) => sentence(error?.message ?? "It could not be made.");
+
+export const count = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
 
 export const formatName = (format) =>
   ({ png: "PNG", webp: "WebP", jpeg: "JPEG" })[format] ?? format;
@@ -154,4 +184,19 @@ export function sentence(text) {
   const trimmed = text.trim();
   const capital = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
   return /[.!?…]$/.test(capital) ? capital : `${capital}.`;
+}
+
+/** Says an error of the gateway to a person. */
+export function explain(error) {
+  if (!error.status) return UNREACHED;
+  const again = error.retryAfterMs ? ` Try again in ${duration(error.retryAfterMs)}.` : "";
+  return `${sentence(error.message)}${again}`;
+}
+
+/** A moment of today by its time, any other by its day too. */
+export function moment(at, now = new Date()) {
+  const date = new Date(at);
+  const time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  if (date.toDateString() === now.toDateString()) return time;
+  return `${date.toLocaleDateString([], { day: "numeric", month: "short" })}, ${time}`;
 }
