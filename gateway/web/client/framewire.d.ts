@@ -13,7 +13,8 @@ export interface Frame {
 
 export interface Fallback {
   url: string;
-  kind: string;
+  /** The session's last frame of the model, one that the model publishes, or the one that ships. */
+  kind: "session" | "catalogue" | "static";
 }
 
 export interface Progress {
@@ -39,6 +40,9 @@ export interface JobError {
   retryable: boolean;
   failure_stage?: string | null;
   provider?: string | null;
+  provider_status?: number | null;
+  provider_code?: string | null;
+  provider_request_id?: string | null;
 }
 
 /** A job as the gateway shows it; see its /openapi.json. */
@@ -55,6 +59,8 @@ export interface Job {
   fallback: Fallback | null;
   /** Frames of a completed job that could not be made. */
   missing?: { index: number; error: { code: string; message: string } }[];
+  /** Whether its frames are copies of what the very same order of somebody got. */
+  cached?: boolean;
   input?: { prompt?: string; [field: string]: unknown };
   /** True of one that the gateway does not know: it says so, and the client has it fail. */
   isUnknown?: boolean;
@@ -126,6 +132,14 @@ export interface Order {
   steps?: number;
   seed?: number;
   n?: number;
+  /** What to start from: a file's id, a frame's URL, an https or a data URL. */
+  image?: string;
+  /** White where it shall be drawn anew. */
+  mask?: string;
+  /** How much may change, above 0 and at most 1. */
+  strength?: number;
+  /** Whether the very same order, with its seed, may share one picture. */
+  cache?: boolean;
   model?: string;
   priority?: "high" | "normal" | "low";
   start_within_s?: number;

@@ -10,7 +10,7 @@ import { pause } from "./wait.js";
 /** @typedef {{model?: string, input: Record<string, unknown>, [aside: string]: unknown}} Body */
 
 /** What stands beside the input in an order; everything else is the input. */
-const ASIDE = ["model", "priority", "start_within_s", "metadata", "webhook"];
+const ASIDE = ["model", "priority", "start_within_s", "metadata", "cache"];
 
 /**
  * Makes the body of a submit; `{prompt, width}` alone will do. Without a model it is the gateway's.
