@@ -71,6 +71,7 @@ impl Stage {
         let wide = [
             ("FRAMEWIRE_GATEWAY_STREAMS_MAX", "19900"),
             ("FRAMEWIRE_GATEWAY_STREAMS_PER_SESSION_MAX", "2000"),
+            ("FRAMEWIRE_GATEWAY_STREAMS_PER_ADDRESS_MAX", "19900"),
         ];
         let mut gateway = Process::start("framewire-gateway", &redis, folder.path(), &wide)?;
         let address = gateway.wait_for("listening on http://")?.parse()?;
