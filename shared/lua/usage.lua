@@ -9,6 +9,6 @@ local id, fence, usage = ARGV[2], ARGV[3], ARGV[4]
 
 local j = load(id)
 if not owns(j, fence) then return {'lost', j and j.state or 'missing'} end
--- One field for each attempt that told, so that the job's total is their sum.
+-- One field for each attempt that told, so that the job's total is their sum; see also hand_back.
 redis.call('HSET', j.key, 'usage:' .. fence, usage)
 return {j.cancel_requested and 'cancel' or 'noted'}

@@ -120,6 +120,11 @@ impl<'a> Attempt<'a> {
         &self.usage
     }
 
+    /// Tells whether its frames are made of a picture that the user named.
+    pub(crate) fn starts_from_picture(&self) -> bool {
+        self.input.image.is_some()
+    }
+
     /// Gives the lease it is done under.
     pub(crate) fn held(&self) -> &KeptLease {
         &self.held

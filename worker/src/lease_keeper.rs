@@ -102,9 +102,16 @@ impl std::ops::Deref for KeptLease {
     }
 }
 
+impl KeptLease {
+    /// Ends the keeping before the drop, once the job is settled and its runner has more to do.
+    pub(crate) fn give_up(&self) {
+        self.keeper.all().remove(&self.held.lease);
+    }
+}
+
 impl Drop for KeptLease {
     fn drop(&mut self) {
-        self.keeper.all().remove(&self.held.lease);
+        self.give_up();
     }
 }
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use framewire_shared::domain::artifact::ARTIFACTS_PATH;
 use framewire_shared::domain::{
-    Artifact, CatalogueId, ErrorCode, Failure, FailureKind, FrameInput, JobId, RetryPolicy, State,
+    Artifact, CatalogueId, ErrorCode, Failure, FailureKind, FrameInput, JobId, Resend, RetryPolicy,
+    State,
 };
 use framewire_shared::service::failpoint;
 use framewire_shared::store::blobs::Blobs;
@@ -105,7 +106,7 @@ impl Runner {
         match produced {
             Ok(made) => {
                 pass.succeeded(attempt.usage()).await;
-                self.settle_completed(attempt.held(), &claimed, &made).await
+                self.settle_completed(&attempt, &claimed, &made).await
             }
             Err(interrupted) => {
                 let (held, attempt) = (attempt.held(), Some(&attempt));
@@ -116,13 +117,16 @@ impl Runner {
 
     async fn settle_completed(
         &self,
-        held: &KeptLease,
+        attempt: &Attempt<'_>,
         claimed: &Claimed,
         produced: &Produced,
     ) -> Settled {
+        let held = attempt.held();
         let Produced { frames, announced, missing, generate, upload } = produced;
         let (announced, generate, upload) = (*announced, *generate, *upload);
-        let published = match self.catalogue.contains(&claimed.model) {
+        // A frame that started from a user's picture shows it, and that is for nobody else.
+        let open = self.catalogue.contains(&claimed.model) && !attempt.starts_from_picture();
+        let published = match open {
             true => self.publish(frames).await,
             false => None,
         };
@@ -134,6 +138,8 @@ impl Runner {
         match answer {
             Some(Completed::Completed) => Settled::Completed,
             Some(Completed::Followed(fingerprint)) => {
+                // The job has ended: a renewal while its frames are copied would be told that it is lost.
+                held.give_up();
                 self.share(&held.lease, &fingerprint).await;
                 Settled::Completed
             }
@@ -174,7 +180,7 @@ impl Runner {
         attempt: Option<&Attempt<'_>>,
     ) -> Settled {
         let lease = &held.lease;
-        let failure = match (interrupted, held.reason()) {
+        let mut failure = match (interrupted, held.reason()) {
             (_, Some(StopReason::Lost)) => return Settled::Abandoned,
             (_, Some(StopReason::Cancel)) => return self.cancelled(held).await,
             (_, Some(StopReason::Drain)) => return self.release(held).await,
@@ -188,20 +194,24 @@ impl Runner {
         };
         // Before the job may be popped again, so that it is not taken for a provider that rests.
         pass.failed(&failure).await;
-        let delay = self.retry.next_delay(
-            &failure,
-            claimed.attempt,
-            claimed.attempt_limit,
-            rand::random::<f64>(),
-        );
+        let kept = attempt.and_then(|it| Some((it, it.salvage(&failure)?)));
+        if kept.is_some() && failure.resend == Resend::Freely {
+            // The frames there are would be paid for again.
+            failure.resend = Resend::Once;
+        }
+        // Only the end of the call has failed: nothing is left to draw.
+        let whole = kept.as_ref().is_some_and(|(_, made)| made.missing.is_empty());
+        let (number, limit) = (claimed.attempt, claimed.attempt_limit);
+        let delay = self.retry.next_delay(&failure, number, limit, rand::random::<f64>());
+        let delay = delay.filter(|_| !whole);
         tracing::info!(
             job = %lease.job, attempt = claimed.attempt, code = failure.code.as_str(),
             detail = failure.detail, retry = delay.is_some(), "attempt failed: {}", failure.message,
         );
         if delay.is_none()
-            && let Some(made) = attempt.and_then(|attempt| attempt.salvage(&failure))
+            && let Some((attempt, made)) = kept
         {
-            return self.settle_salvaged(held, claimed, &made).await;
+            return self.settle_salvaged(attempt, claimed, &made).await;
         }
         match until_answered(held, || self.store.fail(lease, &failure, delay)).await {
             Some(Failed::Retrying(_)) => Settled::Retrying,
@@ -215,16 +225,17 @@ impl Runner {
         }
     }
 
-    /// Completes a job with the frames of its last attempt, which failed before it had them all.
+    /// Completes a job with the frames of its last attempt, which failed before its end.
     async fn settle_salvaged(
         &self,
-        held: &KeptLease,
+        attempt: &Attempt<'_>,
         claimed: &Claimed,
         made: &Produced,
     ) -> Settled {
+        let held = attempt.held();
         let advance = || self.store.advance(&held.lease, State::Uploading);
         match until_answered(held, advance).await {
-            Some(Noted::Noted) => self.settle_completed(held, claimed, made).await,
+            Some(Noted::Noted) => self.settle_completed(attempt, claimed, made).await,
             Some(Noted::Cancel) => self.cancelled(held).await,
             Some(Noted::Lost(_) | Noted::Refused(_)) | None => Settled::Abandoned,
         }

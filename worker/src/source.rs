@@ -18,13 +18,16 @@ use framewire_shared::store::blobs::Blobs;
 use framewire_shared::store::blobs::inputs::JobInput;
 use image::imageops::{FilterType, resize};
 use image::{DynamicImage, GenericImageView, RgbImage};
+use tokio::time::Instant;
 
 use crate::provider::fetch::{FetchOptions, Fetcher, Unfetched};
 use crate::provider::http::Misconfigured;
 use crate::provider::{Picture, Source};
 
-/// Longest time to fetch one picture, redirects and all; a slot and a permit wait for it.
-const FETCH_TIME_MAX: Duration = Duration::from_secs(45);
+/// Longest time until all that a job starts from is there. The leave to call the provider is held
+/// meanwhile and lapses `PERMIT_SLACK` (30 s) after the call's own time: half of that is left for the
+/// rest. Crossing it fails the attempt for now; what was fetched by then is kept for the next one.
+const SOURCES_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// Finds what jobs start from.
 #[derive(Debug)]
@@ -43,12 +46,15 @@ impl Sources {
     ///
     /// Errors: for the job's user, naming the field.
     pub async fn of(&self, job: &JobId, input: &FrameInput) -> Result<Option<Source>, Failure> {
-        let Some(image) = self.bytes(job, Place::Image, input).await? else {
+        let end = Instant::now() + SOURCES_TIME_MAX;
+        let image = in_time(end, Place::Image, self.bytes(job, Place::Image, input)).await??;
+        let Some(image) = image else {
             return Ok(None);
         };
-        let mask = self.bytes(job, Place::Mask, input).await?;
+        let mask = in_time(end, Place::Mask, self.bytes(job, Place::Mask, input)).await??;
         let size = (input.width, input.height);
-        let fitted = tokio::task::spawn_blocking(move || fit(&image, mask.as_deref(), size)).await;
+        let fitting = tokio::task::spawn_blocking(move || fit(&image, mask.as_deref(), size));
+        let fitted = in_time(end, Place::Image, fitting).await?;
         let (picture, mask) = fitted.map_err(|error| {
             let failure = ours(ErrorCode::Unknown, "the picture to start from could not be fitted");
             failure.detail(error.to_string())
@@ -93,14 +99,8 @@ impl Sources {
 
     /// Fetches a picture and writes it anew, without what it may tell of its maker.
     async fn fetched(&self, place: Place, address: &str) -> Result<Bytes, Failure> {
-        let download = tokio::time::timeout(FETCH_TIME_MAX, self.fetcher.download(address)).await;
-        let bytes = match download {
-            Ok(answer) => answer.map_err(|error| unfetched(place, &error))?,
-            Err(_) => {
-                let error = Unfetched::Failed("it took too long".into());
-                return Err(unfetched(place, &error));
-            }
-        };
+        let download = self.fetcher.download(address).await;
+        let bytes = download.map_err(|error| unfetched(place, &error))?;
         let write_anew = move || {
             let (pixels, media_type) = picture::read(&bytes)?;
             picture::write(&pixels, media_type)
@@ -109,6 +109,18 @@ impl Sources {
         let written = written.unwrap_or(Err(Unreadable::Broken));
         written.map(Bytes::from).map_err(|why| unreadable(place, &why))
     }
+}
+
+/// Waits for a step of it until the time for all of them is over.
+async fn in_time<T>(
+    end: Instant,
+    place: Place,
+    step: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    tokio::time::timeout_at(end, step).await.map_err(|_| {
+        let message = format!("the picture of input.{} took too long to get", place.as_str());
+        ours(ErrorCode::Temporary, message)
+    })
 }
 
 fn ours(code: ErrorCode, message: impl Into<String>) -> Failure {

@@ -7,6 +7,11 @@ local function hand_back(j, reason)
   redis.call('HSET', j.key, 'state', 'queued', 'v', j.v, 'updated_at', at,
     'attempt_count', math.max(j.attempt_count - 1, 0))
   redis.call('HDEL', j.key, 'locked_by', 'locked_at', 'progress', 'preview', 'artifacts')
+  -- Who resumes the checkpoint's generations is told again what they have used, or it would count
+  -- twice. Nothing else is lost: a provider tells of no usage but that of generations it keeps there.
+  if redis.call('HEXISTS', j.key, 'checkpoint') == 1 then
+    redis.call('HDEL', j.key, 'usage:' .. j.fence)
+  end
   leave(j)
   emit(j, 'queued', queued_json(j, reason))
   admit(j.pool)

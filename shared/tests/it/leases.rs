@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use framewire_shared::domain::{Cell, ErrorCode, Failure, State};
+use framewire_shared::domain::{Cell, ErrorCode, Failure, State, Usage};
 use framewire_shared::store::QueueOptions;
 use framewire_shared::store::codec::{Completed, Failed, Noted, Released, Renewal, Swept};
 
@@ -134,4 +134,31 @@ async fn a_worker_that_is_not_heard_of_holds_no_capacity() {
     assert!(world.pop().is_none(), "admitted although nobody could run it");
     world.slots(1).await;
     assert!(world.pop().is_some());
+}
+
+#[tokio::test]
+async fn what_generations_use_is_counted_once_where_the_next_worker_resumes_them() {
+    for (resumed, tokens) in [(true, 5), (false, 15)] {
+        let world = World::with_clock(QueueOptions::default());
+        world.slots(1).await;
+        let job = world.submit(&session()).await;
+        let used = Usage { output_tokens: Some(5), ..Usage::default() };
+        for turn in ["drained", "lost", "last"] {
+            let lease = world.take().await.unwrap();
+            if resumed {
+                assert_eq!(world.store.checkpoint(&lease, "id").await.unwrap(), Noted::Noted);
+            }
+            assert_eq!(world.store.usage(&lease, &used).await.unwrap(), Noted::Noted);
+            match turn {
+                "drained" => drop(world.store.release(&lease).await.unwrap()),
+                "lost" => {
+                    world.at(60_000);
+                    assert_eq!(world.sweep().await.lapsed, 1);
+                }
+                _ => {}
+            }
+        }
+        let stored = world.store.job(&job).await.unwrap().expect("a job").job;
+        assert_eq!(stored.usage.output_tokens, Some(tokens), "resumed: {resumed}");
+    }
 }

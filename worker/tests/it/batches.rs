@@ -120,6 +120,23 @@ async fn a_call_that_breaks_off_is_made_again_and_its_last_attempt_keeps_what_it
 }
 
 #[tokio::test]
+async fn frames_that_are_there_are_not_paid_for_again() {
+    let busy = || Act::Fail(Failure::new(ErrorCode::Temporary, "busy"));
+    // Nothing is left to draw: only the end of the call has failed.
+    let (world, settled, job) = ran(2, vec![frame(0), frame(1), busy()]).await;
+    assert_eq!((settled, indexes(&job)), (Settled::Completed, vec![0, 1]));
+    assert_eq!(told(&world).await["missing"], json!([]));
+
+    // What is tried again freely is so once more at most, after frames were made.
+    let (world, settled, job) = ran(2, vec![busy()]).await;
+    assert_eq!(settled, Settled::Retrying);
+    let claimed = world.claimed_again(&job.id).await;
+    let provider = Scripted::new([vec![frame(0), busy()]]);
+    let settled = world.runner(LONG).run(job.id.clone(), claimed, provider).await;
+    assert_eq!((settled, indexes(&world.job(&job.id).await)), (Settled::Completed, vec![0]));
+}
+
+#[tokio::test]
 async fn a_cancelled_job_is_cancelled_though_it_has_frames_to_keep() {
     let world = World::new();
     let (job, claimed) = world.claimed(2).await;

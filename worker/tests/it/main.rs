@@ -4,6 +4,7 @@ mod world;
 mod runner;
 mod batches;
 mod source;
+mod leases;
 mod janitor;
 mod guard;
 mod process;

@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use framewire_shared::domain::guard::options::PERMIT_SLACK;
 use framewire_shared::domain::{
-    Cell, ErrorCode, Failure, FileId, FrameInput, InputPicture, Job, JobId, Place, State, Strength,
+    ArtifactId, CatalogueId, Cell, ErrorCode, Failure, FailureKind, FileId, FrameInput,
+    InputPicture, Job, JobId, Place, SessionId, State, Strength,
 };
+use framewire_shared::store::blobs::Blobs;
 use framewire_shared::store::blobs::inputs::JobInput;
 use framewire_shared::store::codec::Cancel;
-use framewire_shared::testing::until;
+use framewire_shared::store::queue::Submission;
+use framewire_shared::testing::{submission, until};
 use framewire_worker::provider::Source;
 use framewire_worker::provider::fetch::FetchOptions;
 use framewire_worker::runner::{Runner, Settled};
@@ -177,4 +181,60 @@ async fn a_cancelled_job_does_not_wait_for_its_picture() {
     let provider = Scripted::new([]);
     let (settled, ()) = tokio::join!(runner.run(job.clone(), claimed, provider), cancel);
     assert_eq!(settled, Settled::Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn picture_and_mask_together_are_waited_for_less_than_a_permit_lasts() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = FetchOptions { allow_http: true, allow_private: true };
+    let sources = Sources::new(Blobs::on_disk(folder.path()).unwrap(), options).unwrap();
+    let (late, never) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let server = Server::start({
+        let late = late.clone();
+        move |request| {
+            let sign = if request.path == "/x.png" { &late } else { &never };
+            Play::After(sign.clone(), Box::new(Play::new(200, &[], png(64, 64).bytes)))
+        }
+    })
+    .await;
+    let began_at = tokio::time::Instant::now();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        late.notify_one();
+    });
+    let job = JobId::new(Cell::FIRST, Uuid::now_v7());
+    let mut input = input(at(&server, "x.png"));
+    input.mask = Some(at(&server, "mask.png"));
+    let failure = sources.of(&job, &input).await.unwrap_err();
+    assert!(began_at.elapsed() <= PERMIT_SLACK / 2, "{:?}", began_at.elapsed());
+    assert_eq!((failure.code, failure.kind), (ErrorCode::Temporary, FailureKind::Ours));
+    assert!(failure.message.contains("input.mask"), "{failure:?}");
+    // The picture came in time, and is there for the next attempt.
+    let kept = Blobs::on_disk(folder.path()).unwrap();
+    let kept = kept.read_whole(&JobInput { job: &job, place: Place::Image }).await.unwrap();
+    assert!(kept.is_some());
+}
+
+#[tokio::test]
+async fn a_frame_that_started_from_a_picture_is_not_published() {
+    let world = World::new();
+    world.beat().await;
+    let job = JobId::new(Cell::FIRST, Uuid::now_v7());
+    let input = serde_json::to_string(&input(a_file())).unwrap();
+    let new = submission(&job, &world.session, &world.pool, &input);
+    world.store.submit(&Submission { catalogue: true, ..new }).await.unwrap();
+    let own = JobInput { job: &job, place: Place::Image };
+    world.blobs.put(&own, png(64, 64).bytes).await.unwrap();
+    let mut runner = world.runner(LONG);
+    runner.catalogue.insert("builtin".into());
+    let claimed = world.claim(&job).await;
+    let settled = runner.run(job.clone(), claimed, Scripted::new([vec![frame(0)]])).await;
+    assert_eq!(settled, Settled::Completed);
+    let frame = &world.job(&job).await.artifacts[0];
+    let frame: ArtifactId = frame.url.rsplit('/').next().unwrap().parse().unwrap();
+    let published = CatalogueId::of(&frame).unwrap();
+    assert_eq!(world.blobs.read_published(&published).await.unwrap(), None);
+    let stranger = SessionId::new(Cell::FIRST, Uuid::new_v4());
+    let shown = world.store.fallback(&stranger, "builtin", true).await.unwrap();
+    assert_eq!(shown.url, "/v1/fallback.webp");
 }
