@@ -67,7 +67,8 @@ impl Default for Metrics {
             ),
             submits: counter(
                 "framewire_submits_total",
-                "Submits: accepted (a new job), replayed (an earlier one's), or the code of the refusal.",
+                "Submits, and jobs that frames/next orders: accepted (a new job), replayed (an earlier \
+                 one's), or the code of the refusal.",
                 "outcome",
             )
             .with([["accepted"], ["replayed"], ["queue_full"], ["session_full"], ["unavailable"]]),
@@ -123,8 +124,13 @@ impl Metrics {
         self.request_seconds.observe([route], it.took);
         if (route, method) == ("/v1/jobs", "POST") {
             let made = if it.replayed { "replayed" } else { "accepted" };
-            self.submits.inc([it.code.map_or(made, Code::word)]);
+            self.submitted(it.code.map_or(made, Code::word));
         }
+    }
+
+    /// Counts a job that was to be queued.
+    pub fn submitted(&self, outcome: &str) {
+        self.submits.inc([outcome]);
     }
 
     /// Counts a join of a stream; `None` for that of one job.

@@ -53,23 +53,25 @@ pub async fn json_bytes(
     payload: Payload,
     settings: &Settings,
 ) -> Result<BytesMut, Problem> {
-    let bytes = bytes(request, payload, settings.gateway.body_bytes_max).await?;
+    let bytes = bytes(request, payload, settings.gateway.body_bytes_max, |_| Ok(())).await?;
     refuse_other_types(request)?;
     Ok(bytes)
 }
 
-/// Reads a body of at most `bytes_max`, whatever it is.
+/// Reads a body of at most `bytes_max`, whatever it is. `grow` hears how long it will be before each
+/// piece is kept, and may refuse.
 pub async fn bytes(
     request: &HttpRequest,
     payload: Payload,
     bytes_max: usize,
+    grow: impl FnMut(usize) -> Result<(), Problem>,
 ) -> Result<BytesMut, Problem> {
     let declared = request.headers().get(CONTENT_LENGTH);
     let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > bytes_max as u64) {
         return Err(too_large(bytes_max));
     }
-    match tokio::time::timeout(BODY_WAIT, collect(payload, bytes_max)).await {
+    match tokio::time::timeout(BODY_WAIT, collect(payload, bytes_max, grow)).await {
         Ok(collected) => collected,
         Err(_) => Err(Problem::new(
             Code::RequestTimeout,
@@ -78,7 +80,11 @@ pub async fn bytes(
     }
 }
 
-async fn collect(mut payload: Payload, bytes_max: usize) -> Result<BytesMut, Problem> {
+async fn collect(
+    mut payload: Payload,
+    bytes_max: usize,
+    mut grow: impl FnMut(usize) -> Result<(), Problem>,
+) -> Result<BytesMut, Problem> {
     let mut bytes = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| {
@@ -88,6 +94,7 @@ async fn collect(mut payload: Payload, bytes_max: usize) -> Result<BytesMut, Pro
         if bytes.len() + chunk.len() > bytes_max {
             return Err(too_large(bytes_max));
         }
+        grow(bytes.len() + chunk.len())?;
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)

@@ -122,8 +122,12 @@ impl Order<'_> {
         let mut refusal = if is_short { self.closed().await? } else { None };
         let mut queued = 0;
         while refusal.is_none() && shelf.frames.len() + shelf.jobs.len() + queued < count {
-            match self.submit(shelf.made + queued as u64).await? {
-                Ok(true) => queued += 1,
+            let answer = self.submit(shelf.made + queued as u64).await;
+            match answer.inspect_err(|problem| self.count(problem.code().word()))? {
+                Ok(true) => {
+                    self.count("accepted");
+                    queued += 1;
+                }
                 Ok(false) => {
                     shelf = self.look(&[]).await?;
                     queued = 0;
@@ -131,10 +135,18 @@ impl Order<'_> {
                 Err(refused) => refusal = Some(refused),
             }
         }
+        if let Some(refused) = &refusal {
+            self.count(refused.code().word());
+        }
         if queued > 0 {
             shelf = self.look(&[]).await?;
         }
         Ok((shelf, refusal))
+    }
+
+    /// Counts a job that was to be queued, as one of `POST /v1/jobs`.
+    fn count(&self, outcome: &str) {
+        self.context.metrics.submitted(outcome);
     }
 
     async fn look(&self, seen: &[JobId]) -> Result<Shelf, Problem> {
@@ -153,12 +165,16 @@ impl Order<'_> {
     }
 
     /// Queues the job that comes after so many others; false if another call has put one there
-    /// since. Gives why there is no room for it.
+    /// since. Gives why there is no room for it, or that its picture is gone: frames that were made
+    /// from it before are handed out all the same.
     async fn submit(&self, made: u64) -> Result<Result<bool, Problem>, Problem> {
         let Self { context, session, settings, .. } = self;
         let id = JobId::new(session.id.cell(), uuid::Uuid::now_v7());
         let mut job = self.body.job_after(made);
-        let placed = pictures::place(context, session, &id, &mut job).await?;
+        let placed = match pictures::place(context, session, &id, &mut job).await {
+            Ok(placed) => placed,
+            Err(problem) => return Ok(Err(problem)),
+        };
         let input = submit::json_text(&job.input);
         let new = Submission {
             id: &id,
@@ -176,7 +192,7 @@ impl Order<'_> {
             fingerprint: None,
         };
         let answer = context.store.submit(&new).await?;
-        if !matches!(answer, Submitted::Accepted { .. }) {
+        if !matches!(answer, Submitted::Accepted { .. } | Submitted::Hit { .. }) {
             placed.undo(context, session).await;
         }
         Ok(match answer {

@@ -120,7 +120,7 @@ impl Body for FramesRequest {
         match pointer {
             "/count" => Some("a whole number from 1 to 16"),
             "/seen" => Some("a list of at most 64 frames, by URL or name"),
-            "/start_within_s" | "/metadata" => None,
+            "/start_within_s" | "/metadata" | "/cache" => None,
             pointer if pointer.starts_with("/seen/") => Some("the URL or the name of a frame"),
             pointer => JobRequest::expected(pointer),
         }

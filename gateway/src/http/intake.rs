@@ -1,8 +1,8 @@
 //! Pictures that users bring: decoded, written anew and stored, few at a time.
 //!
 //! Comes in: bytes of an upload or a data URI. Goes out: a file of the session. Two bounds keep this
-//! process alive whatever is sent: the bytes of all uploads under way together, and one decoding at a
-//! time, because a picture of a few bytes may unpack to a hundred megabytes. What is stored is our own
+//! process alive whatever is sent: the bytes of all uploads and data URIs under way together, and one
+//! decoding at a time, because a picture of a few bytes may unpack to a hundred megabytes. What is stored is our own
 //! writing of the pixels, so no metadata of the original gets any further. The blob is stored before
 //! its record, so that a file that can be named is there.
 
@@ -173,4 +173,41 @@ fn full(files: u32, bytes: u64, room_in: Duration) -> Problem {
     );
     let seconds = u32::try_from(room_in.as_secs().max(1)).unwrap_or(u32::MAX);
     Problem::new(Code::TooManyFiles, detail).retry_after(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::FromRequest;
+    use actix_web::test::TestRequest;
+    use actix_web::web::Payload;
+    use framewire_shared::service::settings::Settings;
+
+    use super::*;
+    use crate::http::job_request;
+
+    /// Has a submit's body read whose picture has so many letters.
+    async fn read(intake: &Intake, letters: usize) -> Result<Held, Problem> {
+        let text = format!(r#"{{"input":{{"image":"data:{}"}}}}"#, "A".repeat(letters));
+        let sent = TestRequest::post().insert_header(("content-type", "application/json"));
+        let (request, mut payload) = sent.set_payload(text).to_http_parts();
+        let payload = Payload::from_request(&request, &mut payload).await.unwrap();
+        let settings = Settings::default();
+        let read = job_request::bytes(&request, payload, &settings, intake);
+        read.await.map(|(_, held)| held)
+    }
+
+    #[tokio::test]
+    async fn bodies_with_data_uris_are_held_within_the_same_bound_as_uploads() {
+        let intake = Intake::default();
+        let units = intake.held.available_permits();
+        let mut uploads = intake.begin();
+        uploads.grow_to(HELD_BYTES_MAX).unwrap();
+        read(&intake, 1_000).await.expect("a plain body holds nothing");
+        assert_eq!(read(&intake, 200_000).await.unwrap_err().code(), Code::Unavailable);
+        drop(uploads);
+        let held = read(&intake, 200_000).await.unwrap();
+        assert_eq!(intake.held.available_permits(), units - 4);
+        drop(held);
+        assert_eq!(intake.held.available_permits(), units);
+    }
 }

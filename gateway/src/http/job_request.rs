@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::extract::{self, Body};
+use super::intake::{Held, Intake};
 use super::openapi::mirror;
 use super::problem::Problem;
 
@@ -77,19 +78,23 @@ pub struct JobRequest {
     pub sized: bool,
 }
 
-/// Reads the body: `gateway.body_bytes_max`, and besides as much as data URIs may have.
+/// Reads the body: `gateway.body_bytes_max`, and besides as much as data URIs may have. What a body
+/// beyond the former holds of this process's memory comes with it.
 pub async fn bytes(
     request: &HttpRequest,
     payload: Payload,
     settings: &Settings,
-) -> Result<BytesMut, Problem> {
+    intake: &Intake,
+) -> Result<(BytesMut, Held), Problem> {
     let plain_max = settings.gateway.body_bytes_max;
-    let bytes = extract::bytes(request, payload, plain_max + 2 * DATA_URI_BYTES_MAX).await?;
+    let mut held = intake.begin();
+    let grow = |length| if length > plain_max { held.grow_to(length) } else { Ok(()) };
+    let bytes = extract::bytes(request, payload, plain_max + 2 * DATA_URI_BYTES_MAX, grow).await?;
     if bytes.len() > plain_max + data_uri_bytes(&bytes) {
         return Err(extract::too_large(plain_max));
     }
     extract::refuse_other_types(request)?;
-    Ok(bytes)
+    Ok((bytes, held))
 }
 
 /// Tells how many bytes of a body are data URIs in the places that may have one.

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_PAD_INDIFFERENT;
 use bytes::Bytes;
 use framewire_shared::domain::{
-    ArtifactId, FileId, FrameInput, InputFault, InputPicture, JobId, Place,
+    ArtifactId, Fallback, FileId, FrameInput, InputFault, InputPicture, JobId, Place,
 };
 use framewire_shared::store::blobs::BlobName;
 use framewire_shared::store::blobs::inputs::JobInput;
@@ -172,7 +172,8 @@ async fn take_data(
     match intake::take(context, session, Bytes::from(bytes)).await {
         Ok((id, file)) => Ok((id, (file.width, file.height))),
         Err(NotTaken::Unreadable(why)) => Err(refuse(why.to_string())),
-        Err(NotTaken::Problem(problem)) => Err(problem),
+        // Unlike an upload, this leaves somebody without a frame.
+        Err(NotTaken::Problem(problem)) => Err(problem.fallback(Fallback::shipped())),
     }
 }
 

@@ -144,6 +144,11 @@ impl Problem {
         self
     }
 
+    /// Tells whether it shows a picture in place of the one that was wanted.
+    pub fn has_fallback(&self) -> bool {
+        self.0.fallback.is_some()
+    }
+
     /// Says when another try is worth it.
     pub fn retry_after(self, seconds: u32) -> Self {
         self.header(RETRY_AFTER, HeaderValue::from(seconds))

@@ -78,7 +78,8 @@ pub async fn create(
     auth::refuse_cross_site(&request, &context.settings)?;
     // Who has a session keeps it without a key.
     let tenant = auth::tenant(&request, &context.settings);
-    let bytes = extract::bytes(&request, payload, context.settings.gateway.body_bytes_max).await?;
+    let bytes_max = context.settings.gateway.body_bytes_max;
+    let bytes = extract::bytes(&request, payload, bytes_max, |_| Ok(())).await?;
     let mut wanted = SessionRequest::default();
     if !bytes.is_empty() {
         extract::refuse_other_types(&request)?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use actix_web::http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use framewire_shared::domain::{Artifact, JobId, State};
+use framewire_shared::domain::{Artifact, Fallback, JobId, State};
 use framewire_shared::service::failpoint;
 use framewire_shared::service::settings::WhenClosed;
 use framewire_shared::store::codec::Submitted;
@@ -60,9 +60,10 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
         (status = 415, description = "The body is not declared as JSON"),
         (status = 422, description = "Some fields can't be accepted, or the Idempotency-Key was \
             used for another request; `fallback` is what to show, here and below"),
-        (status = 429, description = "The session has as many unfinished jobs as it may",
+        (status = 429, description = "The session has as many unfinished jobs, or files, as it may",
             headers(("Retry-After", description = "When one should have ended, in seconds"))),
-        (status = 503, description = "The queue is full or can't be reached, or nobody draws",
+        (status = 503, description = "The queue is full or can't be reached, nobody draws, or too \
+            many pictures arrive at the same time",
             headers(("Retry-After", description = "When there should be room, in seconds"))),
     ))]
 pub async fn submit(
@@ -71,7 +72,8 @@ pub async fn submit(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let bytes = job_request::bytes(&request, payload, &context.settings).await?;
+    let (bytes, held) =
+        job_request::bytes(&request, payload, &context.settings, &context.intake).await?;
     let mut body: JobRequest = match extract::parse(&bytes, &context.settings) {
         Ok(body) => body,
         Err(problem) => return Err(with_fallback(problem, &context, &session, &bytes).await),
@@ -89,12 +91,30 @@ pub async fn submit(
         return Err(with_fallback(full::closed(wait), &context, &session, &bytes).await);
     }
     let digest = key.map(|_| body.digest()).unwrap_or_default();
+    let wait = wish_to_wait(&request);
+    // Sent again, its pictures may be gone or have no room any more: nobody looks for them.
+    if let Some(key) = key
+        && body.input.image.is_some()
+    {
+        let under = (key, digest.as_str());
+        match context.store.submitted_under(&session.id, under, (model, settings.catalogue)).await?
+        {
+            Some(Submitted::Replayed(first)) => {
+                drop((bytes, body, held));
+                return answer_later(&context, &session, &first, wait, true).await;
+            }
+            Some(Submitted::KeyReused(_, fallback)) => return Err(key_reused(fallback)),
+            _ => {}
+        }
+    }
     body.input.seed.get_or_insert_with(|| rand::random::<u32>().into());
     let id = JobId::new(session.id.cell(), uuid::Uuid::now_v7());
     let placed = match pictures::place(&context, &session, &id, &mut body).await {
         Ok(placed) => placed,
         Err(problem) => return Err(with_fallback(problem, &context, &session, &bytes).await),
     };
+    // The wait for the job's end holds none of it.
+    drop((bytes, held));
     let (input, metadata) = (json_text(&body.input), json_text(&body.metadata));
     failpoint::hit("submit_before");
     let answer = context
@@ -116,10 +136,9 @@ pub async fn submit(
         })
         .await?;
     failpoint::hit("submit_after");
-    if !matches!(answer, Submitted::Accepted { .. }) {
+    if !matches!(answer, Submitted::Accepted { .. } | Submitted::Hit { .. }) {
         placed.undo(&context, &session).await;
     }
-    let wait = wish_to_wait(&request);
     match answer {
         Submitted::Accepted { created_at, ahead, wait_ms, fallback } if wait.is_none() => {
             let view = JobView {
@@ -144,17 +163,21 @@ pub async fn submit(
             answer_later(&context, &session, &own.job, wait, false).await
         }
         Submitted::Replayed(first) => answer_later(&context, &session, &first, wait, true).await,
-        Submitted::KeyReused(_, fallback) => Err(Problem::new(
-            Code::KeyReused,
-            "This Idempotency-Key was sent before with another request. Send a new key with a new \
-             request.",
-        )
-        .param("Idempotency-Key")
-        .fallback(fallback)),
+        Submitted::KeyReused(_, fallback) => Err(key_reused(fallback)),
         Submitted::ShelfMoved => unreachable!("this job goes on no shelf"),
         Submitted::SessionFull(full) => Err(full::session(full)),
         Submitted::QueueFull(full) => Err(full::queue(full)),
     }
+}
+
+fn key_reused(fallback: Fallback) -> Problem {
+    Problem::new(
+        Code::KeyReused,
+        "This Idempotency-Key was sent before with another request. Send a new key with a new \
+         request.",
+    )
+    .param("Idempotency-Key")
+    .fallback(fallback)
 }
 
 /// Gives the refusal of a body the last frame of the model that it names, where it names one.
@@ -164,7 +187,7 @@ pub async fn with_fallback(
     session: &Session,
     body: &[u8],
 ) -> Problem {
-    if !problem.code().leaves_no_frame() {
+    if !problem.has_fallback() {
         return problem;
     }
     let Some((model, settings)) = model_of_refused(body, &context.settings) else {

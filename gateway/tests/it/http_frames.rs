@@ -4,6 +4,7 @@ use futures::future::join_all;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
+use crate::http_files::{png, upload};
 use crate::support::{Gateway, User, Worker, json_of, problem_of};
 
 const NEXT: &str = "/v1/frames/next";
@@ -155,6 +156,37 @@ async fn a_full_session_gets_what_there_is_and_a_refusal_only_for_nothing() {
     assert_eq!(counts(&answer), (1, 2), "what failed makes room and is ordered anew");
     let refused = problem_of(send(&user, &wolf).await, 429, "session_full").await;
     assert_eq!(refused["fallback"]["kind"], "session");
+}
+
+#[tokio::test]
+async fn frames_that_are_ready_are_handed_out_when_the_picture_they_start_from_is_gone() {
+    let gateway = Gateway::start().await;
+    let user = gateway.user().await;
+    let mut worker = Worker::start(&gateway, 1).await;
+    let file = upload(&user, png(64, 64)).await;
+    let mut body = json!({"input": {"prompt": "a fox", "image": file["id"]}, "count": 2});
+    next(&user, &body).await;
+    let lease = worker.claim().await;
+    worker.complete(&lease, b"png").await;
+    user.ask(Method::DELETE, file["url"].as_str().unwrap()).send().await.unwrap();
+    body["count"] = json!(4);
+    assert_eq!(counts(&next(&user, &body).await), (1, 1));
+    body["input"]["prompt"] = json!("a wolf");
+    let refused = problem_of(send(&user, &body).await, 422, "invalid_value").await;
+    assert_eq!(refused["fallback"]["kind"], "session");
+}
+
+#[tokio::test]
+async fn a_member_of_a_job_that_means_nothing_here_is_not_known_here() {
+    let gateway = Gateway::start().await;
+    let user = gateway.user().await;
+    for member in ["cache", "metadata", "start_within_s"] {
+        let mut body = foxes(1);
+        body[member] = json!(true);
+        let problem = problem_of(send(&user, &body).await, 422, "invalid_value").await;
+        let detail = problem["errors"][0]["detail"].as_str().unwrap();
+        assert!(detail.starts_with("is not known here"), "{member}: {detail}");
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::http_files::{png, upload};
-use crate::support::{Gateway, User, Worker, job_id, problem_of};
+use crate::support::{Gateway, User, Worker, job_id, json_of, problem_of};
 
 fn starting_from(image: &str) -> Value {
     json!({"input": {"prompt": "a fox", "image": image}})
@@ -146,6 +146,36 @@ async fn a_data_uri_becomes_a_file_and_the_same_request_becomes_no_second_one() 
     assert_eq!((folder("files"), folder("inputs")), (2, 1));
     let url = format!("/v1/files/{}", first["input"]["image"].as_str().unwrap());
     assert_eq!(user.ask(Method::GET, &url).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_request_sent_again_is_answered_whatever_became_of_its_pictures() {
+    let gateway = Gateway::start().await;
+    let user = gateway.user().await;
+    let file = upload(&user, png(64, 64)).await;
+    let by_file = starting_from(file["id"].as_str().unwrap());
+    let by_data = starting_from(&data_uri(&png(64, 64)));
+    let submit = async |key: &str, body: &Value, status: u16| {
+        let request = user.ask(Method::POST, "/v1/jobs").header("idempotency-key", key).json(body);
+        let response = request.send().await.unwrap();
+        let replayed = response.headers().contains_key("idempotent-replayed");
+        (json_of(response, status).await, replayed)
+    };
+    let (first, second) = (submit("a", &by_file, 202).await.0, submit("b", &by_data, 202).await.0);
+    user.ask(Method::DELETE, file["url"].as_str().unwrap()).send().await.unwrap();
+    // As many files as a session may have.
+    let list = format!("fw:{{c0}}:files:{}", user.session());
+    gateway.redis_cli(&["HSET", &list, &format!("file_c0_{:032x}", 0), "9999999999999 268435456"]);
+    for (key, body, job) in [("a", &by_file, &first), ("b", &by_data, &second)] {
+        let (again, replayed) = submit(key, body, 202).await;
+        assert_eq!((&again["id"], replayed), (&job["id"], true), "{key}");
+    }
+    assert_eq!(submit("b", &by_file, 422).await.0["code"], "idempotency_key_reused");
+    // What is new is refused for its picture.
+    assert_eq!(submit("c", &by_file, 422).await.0["code"], "invalid_value");
+    let full = submit("c", &by_data, 429).await.0;
+    assert_eq!(full["code"], "too_many_files");
+    assert_eq!(full["fallback"]["kind"], "static", "{full}");
 }
 
 #[tokio::test]

@@ -75,6 +75,23 @@ async fn a_streams_reader_is_counted_while_it_is_there_and_its_events_are() {
 }
 
 #[tokio::test]
+async fn jobs_that_are_ordered_ahead_are_counted_as_submits() {
+    let gateway = Gateway::start_with(|settings| {
+        settings.queue.session_max = 2.try_into().unwrap();
+    })
+    .await;
+    let user = gateway.user().await;
+    let body = json!({"input": {"prompt": "a fox"}, "count": 4});
+    for _ in 0..2 {
+        let request = user.ask(Method::POST, "/v1/frames/next").json(&body);
+        json_of(request.send().await.unwrap(), 200).await;
+    }
+    let values = scrape(&gateway).await;
+    let submits = |outcome| values[&format!("framewire_submits_total{{outcome=\"{outcome}\"}}")];
+    assert_eq!((submits("accepted"), submits("session_full")), (2.0, 2.0));
+}
+
+#[tokio::test]
 async fn submits_are_counted_by_what_became_of_them_and_requests_by_route_alone() {
     let gateway = Gateway::start().await;
     let user = gateway.user().await;

@@ -177,6 +177,17 @@ impl Submitted {
             ["queue_full", full @ ..] => Self::QueueFull(Full::parse(full)?),
         }))
     }
+
+    /// Reads the answer of `seen.lua`.
+    pub(super) fn parse_seen(reply: Reply) -> Result<Option<Self>, StoreError> {
+        Ok(match_words!(reply, {
+            ["unseen"] => None,
+            ["replayed", job] => Some(Self::Replayed(job_id(job)?)),
+            ["key_reused", job, kind, url] => {
+                Some(Self::KeyReused(job_id(job)?, fallback(kind, url)?))
+            },
+        }))
+    }
 }
 
 /// Answers of `claim.lua`.

@@ -129,6 +129,27 @@ impl Store {
         Submitted::parse(reply)
     }
 
+    /// Reads what `submit` would answer to a key that it has seen; `None` where it has not, or not
+    /// yet. `catalogue` as in [`Submission::catalogue`].
+    ///
+    /// Errors: as of `submit`; with `redis.replicas` the job that is found is on them.
+    pub async fn submitted_under(
+        &self,
+        session: &SessionId,
+        (key, digest): (&str, &str),
+        (model, catalogue): (&str, bool),
+    ) -> Result<Option<Submitted>, StoreError> {
+        let publishes = if catalogue { "1" } else { "" };
+        let arguments = [session.as_str(), key, digest, model, publishes];
+        let seen = &self.shared.scripts.seen;
+        let (reply, kept) = self.run_kept(seen, session.cell(), &arguments).await?;
+        let answer = Submitted::parse_seen(reply)?;
+        match (&answer, kept) {
+            (Some(_), Err(error)) => Err(StoreError::Unavailable(error.into())),
+            _ => Ok(answer),
+        }
+    }
+
     /// Claims a job that was popped from the window.
     pub async fn claim(
         &self,

@@ -54,6 +54,7 @@ macro_rules! scripts {
 
 scripts!(
     submit,
+    seen,
     claim,
     renew,
     advance,

@@ -43,3 +43,17 @@ async fn a_key_is_bound_to_its_request_and_to_its_session() {
     let (_, answer) = submit(&world, &other, "k", "d").await;
     assert!(matches!(answer, Submitted::Accepted { .. }), "{answer:?}");
 }
+
+#[tokio::test]
+async fn a_key_can_be_asked_for_what_a_submit_would_answer() {
+    let world = World::new();
+    let (mine, other) = (session(), session());
+    let ask = async |who: &SessionId, digest: &str| {
+        world.store.submitted_under(who, ("k", digest), ("builtin", false)).await.unwrap()
+    };
+    assert_eq!(ask(&mine, "d").await, None);
+    let (first, _) = submit(&world, &mine, "k", "d").await;
+    assert_eq!(ask(&mine, "d").await, Some(Submitted::Replayed(first)));
+    assert_eq!(ask(&mine, "e").await, Some(submit(&world, &mine, "k", "e").await.1));
+    assert_eq!(ask(&other, "d").await, None);
+}
