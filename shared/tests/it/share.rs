@@ -87,6 +87,9 @@ async fn two_that_ask_for_the_same_cost_one_drawing_and_have_a_frame_each() {
     }
     let told = studio.world.events(&studio.ben).await;
     assert_eq!(told, ["queued", "frame-ready", "completed"]);
+    let stream = format!("fw:{{c0}}:stream:{}", studio.ben);
+    let last = studio.world.redis_cli(&["LINDEX", &stream, "-1"]);
+    assert!(last.contains(r#""missing":[],"timings":{"#), "{last}");
     let stored = studio.world.store.job(&second).await.unwrap().unwrap().job;
     assert!(stored.cached && stored.attempt_count == 0 && stored.started_at.is_none());
     assert!(!studio.world.store.job(&first).await.unwrap().unwrap().job.cached);
