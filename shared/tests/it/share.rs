@@ -272,6 +272,31 @@ async fn nobody_waits_longer_because_somebody_asked_before() {
 }
 
 #[tokio::test]
+async fn who_could_run_at_once_does_not_wait_for_a_leaders_retry() {
+    let studio = Studio::new().await;
+    let first = studio.ask(&studio.ann).await;
+    let lease = studio.world.take().await.unwrap();
+    let busy = Failure::new(ErrorCode::Temporary, "busy");
+    let delay = Some(Duration::from_secs(60));
+    studio.world.store.fail(&lease, &busy, delay).await.unwrap();
+    studio.world.slots(0).await;
+    let waits = studio.ask(&studio.ben).await;
+    studio.world.slots(2).await;
+    assert_eq!(studio.world.pop(), None, "without a slot it follows, and nobody draws yet");
+
+    let quick = studio.ask(&studio.ben).await;
+    let lease = studio.world.take().await.expect("there are slots");
+    assert_eq!(lease.job, quick);
+    let retry_at = async || studio.world.store.job(&first).await.unwrap().unwrap().job.retry_at;
+    assert_eq!(retry_at().await, None, "it follows");
+    assert_eq!(studio.draw(&lease).await, Completed::Followed(SAME.into()));
+    assert_eq!(studio.sharer.serve(CELL, Some(SAME)).await.unwrap(), 2);
+    for job in [&first, &waits] {
+        assert_eq!(studio.state(job).await, State::Completed);
+    }
+}
+
+#[tokio::test]
 async fn a_follower_is_told_its_leaders_place_and_counts_for_its_session_alone() {
     let options = QueueOptions { queue_max: 3, session_max: 2, ..QueueOptions::default() };
     let studio = Studio::with(options).await;
