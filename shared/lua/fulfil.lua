@@ -6,7 +6,7 @@
 --         then each one's event JSON
 -- Returns {"completed"}   {"already"} (by this very fence)
 --         {"lost", state found or 'missing'} (handed to somebody else, or no follower any more)
--- Emits   frame-ready {index, frame} of each, completed {frames, timings, cached}
+-- Emits   frame-ready {index, frame} of each, completed {frames, missing, timings, cached}
 local id, fence, retention_ms, frames, last_url = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
 
 local j = load(id, 'model')
@@ -27,6 +27,6 @@ for i = 7, #ARGV do
   say(j, 'frame-ready', ARGV[i])
 end
 finish(j, 'completed', retention_ms, 'completed',
-  '{"frames":' .. frames .. ',"timings":' .. timings .. ',"cached":true}', nil,
+  '{"frames":' .. frames .. ',"missing":[],"timings":' .. timings .. ',"cached":true}', nil,
   'artifacts', frames, 'timings', timings, 'cached', '1')
 return {'completed'}

@@ -31,6 +31,16 @@ export interface Preview {
   step: number;
 }
 
+/** What a job's attempts have used, as its provider counts it. */
+export interface Usage {
+  input_tokens?: number | null;
+  output_tokens?: number | null;
+  /** Seconds on the provider's machine. */
+  predict_s?: number | null;
+  /** The provider's own unit. */
+  billable_units?: number | null;
+}
+
 export type Status =
   "queued" | "processing" | "generating" | "uploading" | "completed" | "failed" | "cancelled";
 
@@ -61,6 +71,8 @@ export interface Job {
   missing?: { index: number; error: { code: string; message: string } }[];
   /** Whether its frames are copies of what the very same order of somebody got. */
   cached?: boolean;
+  /** Null while no provider has told. */
+  usage?: Usage | null;
   input?: { prompt?: string; [field: string]: unknown };
   /** True of one that the gateway does not know: it says so, and the client has it fail. */
   isUnknown?: boolean;
@@ -239,7 +251,10 @@ export class Framewire {
       onWait?(pauseMs: number): void;
     },
   ): Promise<JobHandle>;
-  /** Frames of an order, ready and under way; null where the gateway has no `POST /v1/frames/next`. */
+  /**
+   * Frames of an order, ready and under way; null where the gateway has no `POST /v1/frames/next`,
+   * and for an order with a data URL, which is refused there.
+   */
   nextFrames(
     order: Order,
     how?: { count?: number; seen?: string[]; signal?: AbortSignal },

@@ -34,6 +34,9 @@ export { Problem } from "./session.js";
 /** @typedef {import("./framewire.d.ts").Order} Order */
 /** @typedef {import("./framewire.d.ts").Job} Job */
 
+/** Whether a picture to start from is in the order itself. @param {unknown} picture */
+const isData = (picture) => /^data:/i.test(String(picture));
+
 export class Framewire {
   #session;
   #memory;
@@ -142,7 +145,8 @@ export class Framewire {
 
   /**
    * Asks for frames of an order, wherever they come from: those that are ready and were not `seen`,
-   * and the handles of the rest; null where the gateway has no `POST /v1/frames/next`.
+   * and the handles of the rest; null where the gateway has no `POST /v1/frames/next`, and for an
+   * order with a data URL, which is refused there.
    *
    * @param {Order} order
    * @param {{count?: number, seen?: string[], signal?: AbortSignal}} [how]
@@ -151,6 +155,7 @@ export class Framewire {
     if (!this.#givesNext) return null;
     const { model, input, priority } = bodyOf(order, this.#options.model);
     const { n, ...rest } = input;
+    if ([rest.image, rest.mask].some(isData)) return null;
     const body = { model, priority, input: rest, count: count ?? n ?? 1, seen };
     this.#start();
     try {

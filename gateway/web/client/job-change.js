@@ -51,10 +51,14 @@ export const APPLY = {
       (a, b) => a.index - b.index,
     ),
   }),
-  completed: (job, { frames, missing, timings }) => ({
+  completed: (job, { frames, missing, timings, cached }) => ({
     frames: frames ?? job.frames,
     timings: timings ?? null,
+    // What followed another's job was in the queue until now.
+    queue_position: null,
+    estimated_wait_ms: null,
     ...(missing && { missing }),
+    ...(cached && { cached }),
   }),
   failed: (job, { error, fallback }) => ({
     error: error ?? null,

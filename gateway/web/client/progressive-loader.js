@@ -12,6 +12,8 @@ import { pause } from "./wait.js";
 
 /** Frames that one request may ask for. */
 const COUNT_MAX = 16;
+/** Frames that one request may name as seen; those before them it named before. */
+const SEEN_MAX = 64;
 /** Orders under way at a time, where each frame is one: a session runs two, and two wait behind. */
 const ORDERS_MAX = 4;
 /** Rounds without a single frame after which it gives up. */
@@ -79,7 +81,7 @@ export class ProgressiveLoader {
   /** @param {Run} run @param {import("./framewire.d.ts").Order} order */
   async #round(run, order) {
     const count = Math.min(run.missing, COUNT_MAX);
-    const next = await this.#fw.nextFrames(order, { count, seen: run.seen });
+    const next = await this.#fw.nextFrames(order, { count, seen: run.seen.slice() });
     if (next) {
       const ready = next.frames.map((frame) => this.#deliver(run, frame));
       const coming = next.jobs.map((job) => this.#follow(run, job));
@@ -130,7 +132,7 @@ class Run {
   /** Frames that are still to come. */
   missing;
   left = false;
-  /** Addresses of frames that came. @type {string[]} */
+  /** Addresses of the newest frames that came. @type {string[]} */
   seen = [];
   #leaving = new AbortController();
   /** @type {{frame: any, picture: any}[]} */
@@ -158,7 +160,7 @@ class Run {
   /** @param {{url: string}} frame @param {any} picture */
   give(frame, picture) {
     if (this.left || this.missing === 0 || this.has(frame)) return void picture.close?.();
-    this.seen.push(frame.url);
+    if (this.seen.push(frame.url) > SEEN_MAX) this.seen.shift();
     this.missing--;
     this.#ready.push({ frame, picture });
     this.#wake();

@@ -156,6 +156,7 @@ export class Card {
     const ended = words.hasEnded(job);
     const held = this.actions.contains(document.activeElement) && document.activeElement;
     const parts = words.timings(job).map(([ms, what]) => `${words.duration(ms)} ${what}`);
+    if (job.cached) parts.push("from the cache");
     setText(this.timings, job.status === "completed" ? parts.join(" · ") : "");
     this.buttons.cancel.hidden = ended;
     setBusy(this.buttons.cancel, Boolean(job.cancel_requested || job.isOrder));

@@ -22,9 +22,17 @@ local function room_behind(fingerprint)
   return redis.call('ZCARD', root .. 'follow:' .. fingerprint) < FOLLOWERS_MAX
 end
 
--- Tells whether a leader that waits in its line would be served after a newcomer: asking for what
--- another has asked for before must make nobody wait longer.
+-- Tells whether a newcomer would run at once.
+local function has_slot(j)
+  local its, live = load_of(j.pool), redis.call('SCARD', root .. 'live:' .. j.session)
+  return its.slots - its.running > redis.call('ZCARD', root .. 'out:' .. j.pool)
+    and live < cap_of(session_caps(), j.session)
+end
+
+-- Tells whether a leader that waits in its line, or for its retry, would be served after a newcomer:
+-- asking for what another has asked for before must make nobody wait longer.
 local function gives_way(leader, j)
+  if redis.call('ZSCORE', root .. 'delayed:' .. leader.pool, leader.id) then return has_slot(j) end
   local line, its = leader.line, ':' .. leader.session
   local rank = redis.call('ZRANK', root .. 'wait:' .. line .. its, leader.id)
   if not rank then return false end
@@ -54,6 +62,7 @@ local function join(j, land_ms)
   if leads then redis.call('SET', root .. 'leader:' .. j.fingerprint, j.id) end
   if leads and leader then
     withdraw(leader)
+    redis.call('HDEL', leader.key, 'retry_at')
     fall_in(leader)
   end
   if leads then return false end

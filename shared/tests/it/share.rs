@@ -87,6 +87,9 @@ async fn two_that_ask_for_the_same_cost_one_drawing_and_have_a_frame_each() {
     }
     let told = studio.world.events(&studio.ben).await;
     assert_eq!(told, ["queued", "frame-ready", "completed"]);
+    let stream = format!("fw:{{c0}}:stream:{}", studio.ben);
+    let last = studio.world.redis_cli(&["LINDEX", &stream, "-1"]);
+    assert!(last.contains(r#""missing":[],"timings":{"#), "{last}");
     let stored = studio.world.store.job(&second).await.unwrap().unwrap().job;
     assert!(stored.cached && stored.attempt_count == 0 && stored.started_at.is_none());
     assert!(!studio.world.store.job(&first).await.unwrap().unwrap().job.cached);
@@ -266,6 +269,31 @@ async fn nobody_waits_longer_because_somebody_asked_before() {
     studio.world.slots(2).await;
     let taken = [studio.world.take().await, studio.world.take().await];
     assert!(taken.iter().flatten().any(|lease| lease.job == newcomer), "{taken:?}");
+}
+
+#[tokio::test]
+async fn who_could_run_at_once_does_not_wait_for_a_leaders_retry() {
+    let studio = Studio::new().await;
+    let first = studio.ask(&studio.ann).await;
+    let lease = studio.world.take().await.unwrap();
+    let busy = Failure::new(ErrorCode::Temporary, "busy");
+    let delay = Some(Duration::from_secs(60));
+    studio.world.store.fail(&lease, &busy, delay).await.unwrap();
+    studio.world.slots(0).await;
+    let waits = studio.ask(&studio.ben).await;
+    studio.world.slots(2).await;
+    assert_eq!(studio.world.pop(), None, "without a slot it follows, and nobody draws yet");
+
+    let quick = studio.ask(&studio.ben).await;
+    let lease = studio.world.take().await.expect("there are slots");
+    assert_eq!(lease.job, quick);
+    let retry_at = async || studio.world.store.job(&first).await.unwrap().unwrap().job.retry_at;
+    assert_eq!(retry_at().await, None, "it follows");
+    assert_eq!(studio.draw(&lease).await, Completed::Followed(SAME.into()));
+    assert_eq!(studio.sharer.serve(CELL, Some(SAME)).await.unwrap(), 2);
+    for job in [&first, &waits] {
+        assert_eq!(studio.state(job).await, State::Completed);
+    }
 }
 
 #[tokio::test]

@@ -190,6 +190,16 @@ test("a job that completes without all of its frames names those that are missin
   assert.deepEqual(outcome.job.missing, missing);
 });
 
+test("a job that another was drawn for is out of the queue, and says so", async (t) => {
+  const { gateway, job } = await inFlight(t);
+  gateway.say("position", { job: job.id, v: 1, ahead: 3, eta_ms: 4000 });
+  const frames = [frameOf(job.id, 0)];
+  const data = { frames, missing: [], cached: true };
+  gateway.tell(job.id, "completed", { status: "completed", frames, data });
+  const { queue_position, estimated_wait_ms, cached } = (await job.result).job;
+  assert.deepEqual([queue_position, estimated_wait_ms, cached], [null, null, true]);
+});
+
 test("a job that is answered completed at once has its frame and holds nothing", async (t) => {
   const gateway = await Scripted.start(t);
   gateway.set("job_1", { key: "k", status: "completed", frames: [frameOf("job_1", 0)] });

@@ -27,17 +27,17 @@ async function drawAll(gateway, count, { failing = () => false } = {}) {
   }
 }
 
-/** A gateway that has `POST /v1/frames/next`: `ready` are there at once, the rest are new jobs. */
+/** A gateway that has `POST /v1/frames/next`: `ready` are there until they are named as seen, the rest
+ * are new jobs. */
 function withNext(gateway, ready) {
   const asked = [];
   gateway.intercept = (request, response, body) => {
     if (request.url !== "/v1/frames/next" || !request.headers.authorization) return false;
     const { count, seen, ...order } = JSON.parse(body);
     asked.push({ count, seen, order });
-    const frames = ready
-      .filter((name) => !seen.includes(frameOf(name, 0).url))
-      .slice(0, count)
-      .map((name) => ({ ...frameOf(name, 0), job: name }));
+    if (seen.length > 64) return json(response, 422, { detail: "names too many" });
+    ready = ready.filter((name) => !seen.includes(frameOf(name, 0).url));
+    const frames = ready.slice(0, count).map((name) => ({ ...frameOf(name, 0), job: name }));
     const jobs = Array.from({ length: count - frames.length }, () =>
       gateway.set(`job_${gateway.jobs.size + 1}`),
     );
@@ -99,6 +99,28 @@ test("what failed of frames/next is asked for again, and what was seen is named"
       [2, []],
       [1, [frameOf("old_1", 0).url]],
     ],
+  );
+});
+
+test("of many frames those that came last are named, and no more than may be", async (t) => {
+  const gateway = await Scripted.start(t);
+  const names = Array.from({ length: 100 }, (_, n) => `old_${n}`);
+  const asked = withNext(gateway, names);
+  const came = await all(loaderOf(gateway.client({ token: "t" })).want(100, ORDER));
+  assert.equal(new Set(came).size, 100);
+  assert.equal(Math.max(...asked.map(({ seen }) => seen.length)), 64);
+});
+
+test("an order with a picture in it, which frames/next refuses, is one order for each frame", async (t) => {
+  const gateway = await Scripted.start(t);
+  withNext(gateway, []);
+  const fw = gateway.client({ token: "t" });
+  const wanted = all(loaderOf(fw).want(2, { ...ORDER, image: "data:image/png;base64,AAAA" }));
+  await drawAll(gateway, 2);
+  assert.equal((await wanted).length, 2);
+  assert.deepEqual(
+    ["POST /v1/frames/next", "POST /v1/jobs"].map((request) => gateway.count(request)),
+    [0, 2],
   );
 });
 

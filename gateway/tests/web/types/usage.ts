@@ -17,6 +17,7 @@ export async function use(img: HTMLImageElement): Promise<void> {
   const outcome: Outcome = await job.result;
   const first: Frame | ShownFallback = await job.first;
   for await (const { type, v } of job) console.log(type, v, first, outcome.frames[0]?.seed);
+  console.log(outcome.job.usage?.predict_s?.toFixed());
   await (await job.retry()).cancel();
 
   const loader = new AsyncFrameLoader((url) => fw.frames.get(url), { parallel: 2 });

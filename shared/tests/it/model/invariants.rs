@@ -113,6 +113,8 @@ pub(super) fn same(redis: &mut Connection, job: &PureJob, command: &Command) {
     };
     assert_eq!(field("missing"), missing, "{} after {command:?}", job.id);
     assert_eq!(!field("cancel_requested").is_empty(), job.cancel_requested, "after {command:?}");
+    let delayed = job.state == State::Queued && matches!(job.place, Place::Delayed(_));
+    assert_eq!(fields.contains_key("retry_at"), delayed, "{} after {command:?}", job.id);
     let ttl: i64 = redis::cmd("PTTL").arg(format!("{ROOT}job:{}", job.id)).query(redis).unwrap();
     assert_eq!(ttl > 0, job.state.is_terminal(), "lifetime of {} after {command:?}", job.id);
 }

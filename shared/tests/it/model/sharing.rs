@@ -147,11 +147,12 @@ impl Pure {
 }
 
 impl World {
-    /// Tells the leader of a fingerprint that stands in its line, not in the window.
+    /// Tells the leader of a fingerprint that stands in its line or waits for its retry, not in the
+    /// window.
     pub(super) fn leader_that_waits(&mut self, same: Option<usize>) -> Option<usize> {
         let leader = self.pure.leader(same?)?;
         let job = &self.pure.jobs[leader];
-        let waits = job.state == State::Queued && job.place == Place::Line;
+        let waits = job.state == State::Queued && job.place != Place::Following;
         (waits && !invariants::is_out(&mut self.redis, &job.id)).then_some(leader)
     }
 
