@@ -196,15 +196,15 @@ async fn a_last_frame_that_leads_nowhere_is_named_and_mended() {
 async fn followers_that_nobody_will_give_frames_are_named_and_mended() {
     named_and_mended(&[
         ("ZREM ~follow:print @i", &["queued nowhere"]),
-        ("ZADD ~follow:print 1 @h; TYPE @i", &["queued twice"]),
+        ("ZADD ~follow:print 1 @h; TYPE ~job:@i", &["queued twice"]),
         ("ZADD ~wait:default:normal:@s1 1 @i", &["queued twice", "not in the ledger"]),
         ("ZADD ~queue:default:normal 1 @i", &["in line wrongly"]),
-        ("ZADD ~follow:print 1 @a; TYPE @i", &["wrong place"]),
-        ("DEL ~leader:print; TYPE @i", &["follows nobody"]),
-        ("SET ~leader:print @e; TYPE @i", &["follows nobody"]),
-        ("SET ~leader:print @e; ZADD ~landed 1 print; TYPE @i", &["handed to nobody"]),
-        ("EXPIRE ~leader:print 100; TYPE @i", &["lead will vanish"]),
-        ("SET ~leader:other @f; TYPE @i", &["leads for ever"]),
+        ("ZADD ~follow:print 1 @a; TYPE ~job:@i", &["wrong place"]),
+        ("DEL ~leader:print; TYPE ~job:@i", &["follows nobody"]),
+        ("SET ~leader:print @e; TYPE ~job:@i", &["follows nobody"]),
+        ("SET ~leader:print @e; ZADD ~landed 1 print; TYPE ~job:@i", &["handed to nobody"]),
+        ("EXPIRE ~leader:print 100; TYPE ~job:@i", &["lead will vanish"]),
+        ("SET ~leader:other @f; TYPE ~job:@i", &["leads for ever"]),
     ])
     .await;
 }

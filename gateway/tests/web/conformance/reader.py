@@ -16,5 +16,8 @@ if after:
 # The library wants whole frames, and `stream=True` gives what has come.
 response = requests.get(url, headers=headers, stream=True, timeout=60)
 response.raise_for_status()
-for event in sseclient.SSEClient(response.iter_content(chunk_size=None)).events():
-    print(json.dumps({"id": event.id, "event": event.event, "data": event.data}), flush=True)
+try:
+    for event in sseclient.SSEClient(response.iter_content(chunk_size=None)).events():
+        print(json.dumps({"id": event.id, "event": event.event, "data": event.data}), flush=True)
+except requests.exceptions.RequestException as cut:
+    sys.exit(f"the stream was cut off: {type(cut).__name__}")

@@ -4,6 +4,7 @@
 import { spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 
 import { EventSource } from "eventsource";
 
@@ -23,12 +24,18 @@ function program(command, parse) {
     let closed = false;
     const begin = () => {
       if (closed) return;
+      let heard = false;
       child = spawn(...command(`${base}/v1/events`, token, last));
       parse(createInterface({ input: child.stdout }), (event) => {
+        heard = true;
         if (event.id) last = event.id;
         said(event);
       });
-      child.once("exit", begin);
+      child.once("close", (code) => {
+        // Cut off it has heard something; else it can't run at all, and never will.
+        if (!closed && !heard) throw new Error(`${child.spawnfile} gave up: ${code}`);
+        begin();
+      });
     };
     begin();
     return {
@@ -61,8 +68,8 @@ const curl = program(
 
 const python = program(
   (url, token, after) => {
-    const script = new URL("reader.py", import.meta.url).pathname;
-    return [PYTHON, [script, url, token, after], { stdio: ["ignore", "pipe", "ignore"] }];
+    const script = fileURLToPath(new URL("reader.py", import.meta.url));
+    return [PYTHON, [script, url, token, after], { stdio: ["ignore", "pipe", "inherit"] }];
   },
   (lines, said) => lines.on("line", (line) => said(JSON.parse(line))),
 );
